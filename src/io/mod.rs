@@ -1,0 +1,36 @@
+//! Drivers of the TURN core: one worker thread per core with its own UDP listeners, relay sockets and streams.
+
+use std::net::SocketAddr;
+
+/// Settings of the media plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Worker threads; at least 1.
+    pub workers: usize,
+    /// UDP listeners; every worker binds each of them with SO_REUSEPORT.
+    pub udp: Vec<SocketAddr>,
+    /// Relayed ports, first and last.
+    pub relay_ports: (u16, u16),
+    /// SO_RCVBUF and SO_SNDBUF of a UDP listener, in bytes.
+    pub listener_buffer_bytes: usize,
+    /// SO_RCVBUF and SO_SNDBUF of a relay socket, in bytes; 0: the system's default.
+    pub relay_buffer_bytes: usize,
+    /// Bytes that may wait for one slow TCP or TLS client before its oldest media is dropped.
+    pub stream_queue_bytes_max: usize,
+    /// How long a connection may be without an allocation, in seconds.
+    pub stream_idle_s: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            udp: Vec::new(),
+            relay_ports: (49152, 65535),
+            listener_buffer_bytes: 4 << 20,
+            relay_buffer_bytes: 0,
+            stream_queue_bytes_max: 256 << 10,
+            stream_idle_s: 60,
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! relayd: a TURN/STUN server and an HTTPS/WSS reverse proxy in one process. ARCHITECTURE.md is the map.
+
+pub mod accepted;
+pub mod addr;
+pub mod admin;
+pub mod config;
+pub mod entropy;
+pub mod io;
+pub mod ip_rules;
+pub mod limits;
+pub mod listen;
+pub mod proxy;
+pub mod secret;
+pub mod stun;
+pub mod sys;
+pub mod telemetry;
+pub mod time;
+pub mod tls;
+pub mod turn;

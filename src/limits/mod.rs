@@ -1,0 +1,1 @@
+//! Rates and quotas on a clock that is passed in.

@@ -1,0 +1,134 @@
+//! The signalling plane: an HTTPS/WSS reverse proxy for what the allow-list names (PROXY.md).
+
+use crate::ip_rules::IpRules;
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `host`, `*.suffix`, each with the ports it may be reached at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostRule {
+    /// Lower case, without the `*.`.
+    pub name: String,
+    /// `*.name`: any name below it, on a label edge; not `name` itself.
+    pub subdomains: bool,
+    pub port: u16,
+}
+
+/// A prefix with a fixed upstream: `/ws/x?y` → `<base>x?y`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixRoute {
+    /// Begins and ends with a slash.
+    pub prefix: String,
+    /// `https://host[:port]/path/`: ends with a slash. WebSockets go to the same place.
+    pub upstream: String,
+}
+
+/// `[proxy.timeouts]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub request_header: Duration,
+    pub idle: Duration,
+    pub resolve: Duration,
+    pub connect: Duration,
+    pub response: Duration,
+    pub body_idle: Duration,
+    pub tunnel_idle: Duration,
+    pub upstream_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            request_header: Duration::from_secs(15),
+            idle: Duration::from_secs(75),
+            resolve: Duration::from_secs(5),
+            connect: Duration::from_secs(5),
+            response: Duration::from_secs(120),
+            body_idle: Duration::from_secs(120),
+            tunnel_idle: Duration::from_secs(3600),
+            upstream_idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// `[proxy.limits]`; 0 means no limit where it is not said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub header_bytes: usize,
+    pub headers: usize,
+    pub target_bytes: usize,
+    pub h2_streams: u32,
+    /// Request body, in bytes; 0: no limit.
+    pub body_bytes: u64,
+    /// Bodies up to this size are kept, so that a 307 or 308 can be followed, in bytes.
+    pub replay_bytes: usize,
+    pub redirects: u8,
+    /// Requests under way to one upstream host.
+    pub upstream_connections_per_host: usize,
+    /// Idle pooled connections to one upstream host and port, per thread.
+    pub upstream_idle_per_host: usize,
+    /// WebSockets at once.
+    pub tunnels: usize,
+    /// Requests per second of one client address (/32, /56).
+    pub requests_per_s_per_address: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes: 32 << 10,
+            headers: 100,
+            target_bytes: 16 << 10,
+            h2_streams: 128,
+            body_bytes: 0,
+            replay_bytes: 64 << 10,
+            redirects: 5,
+            upstream_connections_per_host: 1024,
+            upstream_idle_per_host: 32,
+            tunnels: 0,
+            requests_per_s_per_address: 0,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// relayd's own authorities, lower case, `host` or `host:port`: stripped from the front of a target.
+    pub public_names: Vec<String>,
+    pub allow: Vec<HostRule>,
+    pub routes: Vec<PrefixRoute>,
+    /// `*` or origins (`https://app.example.com`).
+    pub cors_origins: Vec<String>,
+    /// Networks whose X-Forwarded-For and Forwarded are appended to, not replaced.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `/azure`: every route is also served under it.
+    pub prefixes: Vec<String>,
+    /// (host, port) → address; the operator's word, so not vetted.
+    pub resolve: HashMap<(String, u16), SocketAddr>,
+    pub ca_file: Option<PathBuf>,
+    /// What DNS returned is judged by these.
+    pub addresses: IpRules,
+    pub timeouts: Timeouts,
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            public_names: Vec::new(),
+            allow: Vec::new(),
+            routes: Vec::new(),
+            cors_origins: vec!["*".to_owned()],
+            trusted_proxies: Vec::new(),
+            prefixes: Vec::new(),
+            resolve: HashMap::new(),
+            ca_file: None,
+            addresses: IpRules::default(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+        }
+    }
+}
