@@ -2,8 +2,8 @@
 //!
 //! It answers on a thread of its own, so that a scrape neither waits for media or signalling nor holds them up. Nothing
 //! here changes anything, and nothing here is secret on the machine itself; without authentication it is not for a
-//! network, so any other address than a loopback one is refused. Absent: TLS, keep-alive (one request a connection,
-//! within [`REQUEST_TIMEOUT`](server::REQUEST_TIMEOUT)).
+//! network, so any other address than a loopback one is refused. Absent: TLS, keep-alive (one request a connection, all
+//! of it within 10 s).
 
 mod server;
 mod state;

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// From accept to the last byte of the answer.
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at once; more wait in the backlog.
 const CONNECTIONS_MAX: usize = 64;
 /// Longest request head, in bytes.
