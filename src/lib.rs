@@ -10,6 +10,7 @@ pub mod ip_rules;
 pub mod limits;
 pub mod listen;
 pub mod metrics;
+pub mod page;
 pub mod proxy;
 pub mod secret;
 pub mod stun;
