@@ -21,7 +21,7 @@ pub(super) struct Control {
     len: usize,
 }
 
-const _: () = assert!(mem::align_of::<Control>() >= ALIGN && HEADER_LEN % ALIGN == 0);
+const _: () = assert!(mem::align_of::<Control>() >= ALIGN && HEADER_LEN.is_multiple_of(ALIGN));
 
 impl Control {
     /// Bytes that `push_segment_size` adds.
