@@ -120,8 +120,9 @@ cargo_counts() {
     awk '/^test result:/ { for (i = 1; i < NF; i++) { if ($(i + 1) == "passed;") good += $i; if ($(i + 1) == "failed;") bad += $i } } END { print good + 0, bad + 0 }'
 }
 
+# The last summary: a failing test may quote another run's.
 node_counts() {
-    awk '$2 == "pass" && NF == 3 { good += $3 } ($2 == "fail" || $2 == "cancelled") && NF == 3 { bad += $3 } END { print good + 0, bad + 0 }'
+    awk '/^[^ ]+ (pass|fail|cancelled) [0-9]+$/ { count[$2] = $3 } END { print count["pass"] + 0, count["fail"] + count["cancelled"] }'
 }
 
 python_counts() {
