@@ -9,6 +9,7 @@ pub mod io;
 pub mod ip_rules;
 pub mod limits;
 pub mod listen;
+pub mod metrics;
 pub mod page;
 pub mod proxy;
 pub mod secret;
