@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -60,10 +60,18 @@ pub struct Options<'a> {
     pub open_files: Option<u32>,
 }
 
+/// What a child has said so far.
+#[derive(Default)]
+struct Output {
+    lines: Mutex<Vec<String>>,
+    /// Its standard output is closed: it has ended.
+    ended: AtomicBool,
+}
+
 /// A running server; ended and collected when dropped.
 pub struct Server {
     child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+    output: Arc<Output>,
     /// The admin listener's address; coturn has none.
     admin: Option<SocketAddr>,
     v4: Ports,
@@ -132,10 +140,10 @@ level = "info"
         }
     };
     command.arg("--config").arg(&file);
-    let (child, lines) = spawn(&mut command);
+    let (child, output) = spawn(&mut command);
     let mut server = Server {
         child,
-        lines,
+        output,
         admin: None,
         v4: Ports::default(),
         v6: Ports::default(),
@@ -215,7 +223,7 @@ fn start_coturn(name: &str) -> Server {
         format!("--cert={}", certificate.display()),
         format!("--pkey={}", key.display()),
     ]);
-    let (child, lines) = spawn(&mut command);
+    let (child, output) = spawn(&mut command);
     let ports = Ports {
         udp: plain,
         tcp: plain,
@@ -223,7 +231,7 @@ fn start_coturn(name: &str) -> Server {
     };
     let server = Server {
         child,
-        lines,
+        output,
         admin: None,
         v4: ports,
         v6: ports,
@@ -236,7 +244,7 @@ fn start_coturn(name: &str) -> Server {
     server
 }
 
-fn spawn(command: &mut Command) -> (Child, Arc<Mutex<Vec<String>>>) {
+fn spawn(command: &mut Command) -> (Child, Arc<Output>) {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -245,25 +253,24 @@ fn spawn(command: &mut Command) -> (Child, Arc<Mutex<Vec<String>>>) {
     let mut child = command
         .spawn()
         .unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.to_string_lossy()));
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    collect(
-        child.stdout.take().expect("standard output is piped"),
-        &lines,
-    );
-    collect(
-        child.stderr.take().expect("standard error is piped"),
-        &lines,
-    );
-    (child, lines)
+    let output = Arc::new(Output::default());
+    let stdout = child.stdout.take().expect("standard output is piped");
+    let stderr = child.stderr.take().expect("standard error is piped");
+    let (said, complained) = (Arc::clone(&output), Arc::clone(&output));
+    std::thread::spawn(move || {
+        said.collect(stdout);
+        said.ended.store(true, Ordering::Release);
+    });
+    std::thread::spawn(move || complained.collect(stderr));
+    (child, output)
 }
 
-fn collect(stream: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
-    let lines = Arc::clone(lines);
-    std::thread::spawn(move || {
+impl Output {
+    fn collect(&self, stream: impl Read) {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            lines.lock().expect("no holder panics").push(line);
+            self.lines.lock().expect("no holder panics").push(line);
         }
-    });
+    }
 }
 
 /// A certificate for `relay.test` and the loopback addresses, self-signed: PEM files of it and of its key.
@@ -321,6 +328,12 @@ impl Server {
             if let Some(answer) = ask(self) {
                 return answer;
             }
+            let ended = self.output.ended.load(Ordering::Acquire);
+            assert!(
+                !ended,
+                "the server ended before {what}; it said:\n{}",
+                self.tail()
+            );
             assert!(
                 Instant::now() < deadline,
                 "waited {PATIENCE:?} for {what}; the server said:\n{}",
@@ -331,15 +344,12 @@ impl Server {
     }
 
     pub fn find_line<T>(&self, pick: impl Fn(&str) -> Option<T>) -> Option<T> {
-        self.lines
-            .lock()
-            .expect("no holder panics")
-            .iter()
-            .find_map(|line| pick(line))
+        let lines = self.output.lines.lock().expect("no holder panics");
+        lines.iter().find_map(|line| pick(line))
     }
 
     pub fn tail(&self) -> String {
-        let lines = self.lines.lock().expect("no holder panics");
+        let lines = self.output.lines.lock().expect("no holder panics");
         let mut text = String::new();
         for line in lines.iter().rev().take(20).rev() {
             writeln!(text, "  {line}").expect("a string takes everything");

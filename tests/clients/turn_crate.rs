@@ -106,6 +106,23 @@ async fn turn_crate_relays_both_ways_and_gives_its_port_back() {
     server.assert_alive();
 }
 
+const OPENING: &[u8] = b"opens the way";
+
+/// The next packet that came through the relay and is no `OPENING`.
+async fn relayed(relay: &impl Conn) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = vec![0; 2048];
+    loop {
+        let (len, from) = timeout(PATIENCE, relay.recv_from(&mut buffer))
+            .await
+            .expect("in time")
+            .expect("the relay works");
+        let payload = buffer.get(..len).expect("a packet fits its buffer");
+        if payload != OPENING {
+            return (payload.to_vec(), from);
+        }
+    }
+}
+
 #[tokio::test]
 async fn two_turn_crate_clients_call_each_other_by_their_relayed_addresses() {
     let mut server = start("turn-crate-pair");
@@ -124,37 +141,26 @@ async fn two_turn_crate_clients_call_each_other_by_their_relayed_addresses() {
     let second_addr = second
         .local_addr()
         .expect("an allocation has a relayed address");
-    // Each needs a permission for the other; the first packet of `second` makes its own, and `first` has none yet.
-    second
-        .send_to(b"opens the way", first_addr)
+    // Each needs a permission for the other. Whether these first packets find the other's permission is chance.
+    first
+        .send_to(OPENING, second_addr)
         .await
         .expect("the server grants the permission");
-    let mut buffer = vec![0; 2048];
+    second
+        .send_to(OPENING, first_addr)
+        .await
+        .expect("the server grants the permission");
     for round in 0..50_u8 {
         first
             .send_to(&[round; 100], second_addr)
             .await
-            .expect("the server grants the permission");
-        let (len, from) = timeout(PATIENCE, second.recv_from(&mut buffer))
-            .await
-            .expect("in time")
             .expect("the relay works");
-        assert_eq!(
-            (buffer.get(..len), from),
-            (Some([round; 100].as_slice()), first_addr)
-        );
+        assert_eq!(relayed(&second).await, (vec![round; 100], first_addr));
         second
             .send_to(&[round; 10], first_addr)
             .await
             .expect("the relay works");
-        let (len, from) = timeout(PATIENCE, first.recv_from(&mut buffer))
-            .await
-            .expect("in time")
-            .expect("the relay works");
-        assert_eq!(
-            (buffer.get(..len), from),
-            (Some([round; 10].as_slice()), second_addr)
-        );
+        assert_eq!(relayed(&first).await, (vec![round; 10], second_addr));
     }
     one.close().await.expect("the client closes");
     two.close().await.expect("the client closes");
