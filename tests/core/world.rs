@@ -54,16 +54,17 @@ const NUMBERS: [u16; 9] = [
     0x4000, 0x4001, 0x4002, 0x4fff, 0x5000, 0x7fff, 0x3fff, 0x8000, 0,
 ];
 
-enum Event {
-    ToServer {
-        agent: Agent,
+/// A packet under way.
+enum Packet {
+    Server {
+        agent: Box<Agent>,
         bytes: Vec<u8>,
     },
-    ToAgent {
+    Agent {
         tuple: FiveTuple,
         bytes: Vec<u8>,
     },
-    ToRelay {
+    Relay {
         relay: SocketAddr,
         from: SocketAddr,
         bytes: Vec<u8>,
@@ -79,7 +80,7 @@ pub struct World {
     pool: Rc<RefCell<Pool>>,
     pub model: Model,
     agents: Vec<Agent>,
-    network: Vec<(Instant, Event)>,
+    network: Vec<(Instant, Packet)>,
     next_port: u16,
     history: VecDeque<String>,
     step: usize,
@@ -207,37 +208,37 @@ impl World {
             _ => 1,
         };
         for _ in 0..copies {
-            let (agent, bytes) = (agent.clone(), bytes.clone());
-            self.send(Event::ToServer { agent, bytes });
+            let (agent, bytes) = (Box::new(agent.clone()), bytes.clone());
+            self.send(Packet::Server { agent, bytes });
         }
         Ok(())
     }
 
-    fn send(&mut self, event: Event) {
+    fn send(&mut self, packet: Packet) {
         let millis = match self.rng.below(100) {
             0..=2 => self.rng.below(20_000),
             3..=40 => self.rng.below(300),
             _ => 0,
         };
         let at = self.now.instant() + Duration::from_millis(millis as u64);
-        self.network.push((at, event));
+        self.network.push((at, packet));
     }
 
     fn deliver(&mut self) -> Result<(), String> {
         loop {
-            let due = |(at, _): &(Instant, Event)| *at <= self.now.instant();
+            let due = |(at, _): &(Instant, Packet)| *at <= self.now.instant();
             let Some(index) = self.network.iter().position(due) else {
                 return Ok(());
             };
             match self.network.remove(index).1 {
-                Event::ToServer { agent, bytes } => self.client(&agent, &bytes)?,
-                Event::ToAgent { tuple, bytes } => {
+                Packet::Server { agent, bytes } => self.client(&agent, &bytes)?,
+                Packet::Agent { tuple, bytes } => {
                     let receiver = self.agents.iter_mut().find(|agent| agent.tuple == tuple);
                     if let Some(agent) = receiver {
                         agent.receive(&bytes);
                     }
                 }
-                Event::ToRelay { relay, from, bytes } => self.peer(relay, from, &bytes)?,
+                Packet::Relay { relay, from, bytes } => self.peer(relay, from, &bytes)?,
             }
         }
     }
@@ -273,7 +274,7 @@ impl World {
                 let receiver = self.agents.iter_mut().find(|agent| agent.tuple == tuple);
                 receiver.into_iter().for_each(|agent| agent.receive(&bytes));
             } else if !self.rng.chance(5) {
-                self.send(Event::ToAgent { tuple, bytes });
+                self.send(Packet::Agent { tuple, bytes });
             }
         }
         self.pass_on(agent, bytes, &seen)
@@ -293,7 +294,7 @@ impl World {
                 let relay = peer.socket_addr();
                 if self.ports.iter().any(|ports| ports.find(relay).is_some()) {
                     let bytes = bytes[payload.clone()].to_vec();
-                    self.send(Event::ToRelay { relay, from, bytes });
+                    self.send(Packet::Relay { relay, from, bytes });
                 }
                 Ok(())
             }
