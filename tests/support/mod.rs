@@ -3,6 +3,8 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub mod client;
 pub mod md5;
 pub mod rng;
 pub mod stun;
+pub mod subject;
