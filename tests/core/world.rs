@@ -371,6 +371,16 @@ impl World {
             transport,
         };
         let (username, password, signing) = draw_user(rng, &self.model.rules, self.now.unix_s());
+        // A client that opens another socket may reach another worker, and use the nonce that it has.
+        let same = |other: &&Agent| other.tuple.client.ip() == ip && other.nonce.is_some();
+        let before = self.agents.iter().find(same).filter(|_| rng.chance(30));
+        let (realm, nonce, password_algorithms) = before.map_or_else(Default::default, |other| {
+            (
+                other.realm.clone(),
+                other.nonce.clone(),
+                other.password_algorithms.clone(),
+            )
+        });
         Agent {
             worker: rng.below(WORKERS),
             tuple,
@@ -379,9 +389,9 @@ impl World {
             password,
             signing,
             fingerprint: rng.chance(30),
-            realm: String::new(),
-            nonce: None,
-            password_algorithms: None,
+            realm,
+            nonce,
+            password_algorithms,
             relayed: Vec::new(),
             tokens: Vec::new(),
             last: None,
@@ -476,7 +486,7 @@ impl World {
         for server in &mut self.servers {
             server.set_settings(settings.clone());
         }
-        self.model.rules = rules;
+        self.model.reload(rules);
         for worker in 0..WORKERS {
             let seen = self.settle(worker, None)?;
             ensure(seen.ended.is_empty() && seen.replies.is_empty(), || {
@@ -583,6 +593,7 @@ impl World {
         for relay in &seen.closed {
             self.ports[worker].close(*relay)?;
         }
+        self.model.follow_paths(worker, &seen)?;
         Ok(seen)
     }
 
@@ -613,7 +624,7 @@ impl World {
                 ensure(armed, || "no timer for the next expiry".into())?;
             }
         }
-        Ok(())
+        self.model.check_paths(self.now.instant())
     }
 
     /// Probes every permission and channel from both sides: relaying renews nothing, so this changes nothing.
@@ -628,7 +639,11 @@ impl World {
                 .map(|c| (c.number, c.peer))
                 .collect::<Vec<_>>();
             let relays: Vec<SocketAddr> = allocation.halves.iter().map(|half| half.own).collect();
-            let permitted: Vec<IpAddr> = allocation.permissions.iter().map(|(ip, _)| *ip).collect();
+            let permitted: Vec<IpAddr> = allocation
+                .permissions
+                .iter()
+                .map(|permission| permission.ip)
+                .collect();
             probes.push((tuple, link, worker, channels, relays, permitted));
         }
         for (tuple, link, worker, channels, relays, permitted) in probes {
@@ -725,11 +740,16 @@ fn draw_rules(rng: &mut Rng) -> Rules {
     if rng.chance(20) {
         users.pop();
     }
+    let secrets = vec!["first secret".to_owned(), "second secret".to_owned()];
     Rules {
         realm: "sim.test".into(),
         users,
-        md5_users: vec![pair("dave", "hashed")],
-        secrets: vec!["first secret".into(), "second secret".into()],
+        md5_users: if rng.chance(40) {
+            vec![pair("dave", "hashed")]
+        } else {
+            Vec::new()
+        },
+        secrets: if rng.chance(60) { secrets } else { Vec::new() },
         default_lifetime_s: *rng.pick(&[600, 600, 120]),
         max_lifetime_s: 3600,
         nonce_lifetime_s: 600,
@@ -800,14 +820,15 @@ fn draw_user(rng: &mut Rng, rules: &Rules, unix_s: u64) -> (String, String, Sign
         Signing::UserHash,
     ]);
     match rng.below(10) {
-        0..=5 => {
-            let (name, password) = rng.pick(&rules.users).clone();
-            (name, password, signing)
-        }
-        6 => {
+        6 if !rules.md5_users.is_empty() => {
             let (name, password) = rng.pick(&rules.md5_users).clone();
             (name, password, Signing::Sha1)
         }
+        0..=6 => {
+            let (name, password) = rng.pick(&rules.users).clone();
+            (name, password, signing)
+        }
+        _ if rules.secrets.is_empty() => ("eve".into(), "nothing".into(), signing),
         _ => {
             let until = unix_s + *rng.pick(&[0, 5, 400, 100_000]);
             let form = rng.below(3);

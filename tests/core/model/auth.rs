@@ -7,6 +7,10 @@ use std::time::Duration;
 /// Stamps of nonces may be whole seconds, so the edge of their lifetime is soft by so much.
 const NONCE_EDGE: Duration = Duration::from_secs(2);
 
+/// So many failures of one username from one source, so close together, may tire the server.
+const FAILURES: usize = 10;
+const FAILURES_WITHIN: Duration = Duration::from_secs(51);
+
 /// RFC 8489 §18.1: bit 0 and bit 1 of the security features, in the 24 bits after "obMatJos2".
 const PASSWORD_ALGORITHMS: u32 = 0x80_0000;
 
@@ -24,17 +28,22 @@ impl Model {
             return Err(Refused(vec![401]));
         }
         let username = self.username(message);
-        let (Some(realm), Some(nonce)) = (message.text(attr::REALM), message.text(attr::NONCE))
-        else {
+        let text = |kind| {
+            message
+                .get(kind)
+                .map(|value| String::from_utf8_lossy(value).into_owned())
+        };
+        let (Some(realm), Some(nonce)) = (text(attr::REALM), text(attr::NONCE)) else {
             return Err(Refused(vec![400]));
         };
         let Some(username) = username else {
             return Err(Refused(vec![400]));
         };
-        let Ok(sha256_key) = self.password_algorithm(message, &nonce) else {
-            return Err(Refused(vec![400]));
-        };
         let (fresh, stale) = self.nonce_state(from, &nonce);
+        let Ok(sha256_key) = self.password_algorithm(message, &nonce) else {
+            let codes = if stale { vec![400, 438] } else { vec![400] };
+            return Err(Refused(codes));
+        };
         let known = realm == self.rules.realm && username.is_some();
         let integrity = username.as_ref().and_then(|name| {
             let keys = self.keys(from, name, sha256_key).into_iter();
@@ -104,7 +113,7 @@ impl Model {
 
     /// (may be good, may be stale); both near the end of its lifetime.
     fn nonce_state(&self, from: &Origin, text: &str) -> (bool, bool) {
-        let client = from.tuple.client.socket_addr();
+        let client = from.tuple.client.ip();
         let known = |nonce: &&Nonce| nonce.text == text && nonce.client == client;
         let Some(nonce) = self.nonces.iter().find(known) else {
             return (false, true);
@@ -123,7 +132,7 @@ impl Model {
     }
 
     pub fn remember_nonce(&mut self, from: &Origin, text: String) {
-        let client = from.tuple.client.socket_addr();
+        let client = from.tuple.client.ip();
         self.nonces.push(Nonce {
             text,
             client,
@@ -131,6 +140,30 @@ impl Model {
         });
         let old = Duration::from_secs(u64::from(self.rules.nonce_lifetime_s)) * 4;
         self.nonces.retain(|nonce| nonce.issued + old > from.now);
+    }
+
+    /// After too many failures a username is not looked at any more for a while, right or wrong.
+    pub fn may_be_tired_of(&self, from: &Origin, message: &Message) -> bool {
+        let Some(name) = self.named(message) else {
+            return false;
+        };
+        let ip = from.tuple.client.ip();
+        let recent = self.failures.iter().filter(|(client, other, at)| {
+            *client == ip && *other == name && *at + FAILURES_WITHIN > from.now
+        });
+        recent.count() >= FAILURES
+    }
+
+    pub fn remember_failure(&mut self, from: &Origin, message: &Message) {
+        if let Some(name) = self.named(message) {
+            self.failures.push((from.tuple.client.ip(), name, from.now));
+        }
+        self.failures
+            .retain(|(_, _, at)| *at + FAILURES_WITHIN > from.now);
+    }
+
+    fn named(&self, message: &Message) -> Option<String> {
+        self.username(message).flatten()
     }
 
     /// The keys that may sign: a live allocation keeps the one it was made with.
@@ -155,7 +188,7 @@ impl Model {
             if !sha256_key {
                 keys.push(derive(password));
             }
-        } else if expiry(name).is_some_and(|until| until > from.unix_s) {
+        } else if expiry(name).is_some_and(|until| until >= from.unix_s) {
             let secrets = self.rules.secrets.iter();
             keys.extend(secrets.map(|secret| derive(&stun::rest_password(secret, name))));
         }

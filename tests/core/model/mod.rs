@@ -10,8 +10,8 @@ mod requests;
 use super::support::stun::{Integrity, Message, attr};
 use relayd::addr::{Family, FiveTuple};
 use relayd::turn::{
-    AllocationEnd, AllocationStart, BindError, BindRequest, BoundRelay, ClientRef, EndReason,
-    LinkId, Output, RelayId, Verdict,
+    AllocationEnd, AllocationStart, BindError, BindRequest, BoundRelay, ChannelPath, ClientRef,
+    EndReason, LinkId, Output, RelayId, Verdict,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -48,10 +48,19 @@ pub struct Half {
     pub expires_at: Instant,
 }
 
+pub struct Permission {
+    pub ip: IpAddr,
+    pub expires_at: Instant,
+    /// A reload denied its peer: it may be dead, or come back with the next reload.
+    pub doubtful: bool,
+}
+
 pub struct Channel {
     pub number: u16,
     pub peer: SocketAddr,
     pub expires_at: Instant,
+    /// As in `Permission`.
+    pub doubtful: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +83,7 @@ pub struct Allocation {
     pub token: Option<Vec<u8>>,
     pub started: Instant,
     pub halves: Vec<Half>,
-    pub permissions: Vec<(IpAddr, Instant)>,
+    pub permissions: Vec<Permission>,
     pub channels: Vec<Channel>,
     pub counters: Counters,
 }
@@ -86,16 +95,19 @@ impl Allocation {
             .find(|half| Family::of(half.own.ip()) == family)
     }
 
-    fn permits(&self, ip: IpAddr, now: Instant) -> bool {
-        self.permissions
+    fn permission(&self, ip: IpAddr, now: Instant) -> Option<&Permission> {
+        let mut live = self
+            .permissions
             .iter()
-            .any(|(peer, until)| *peer == ip && *until > now)
+            .filter(|permission| permission.expires_at > now);
+        live.find(|permission| permission.ip == ip)
     }
 }
 
 struct Nonce {
     text: String,
-    client: SocketAddr,
+    /// RFC 8656 leaves it open; here a nonce is good for every port of the address it was given to.
+    client: IpAddr,
     issued: Instant,
 }
 
@@ -122,6 +134,8 @@ pub struct Seen {
     pub started: Vec<AllocationStart>,
     pub ended: Vec<AllocationEnd>,
     pub closed: Vec<RelayId>,
+    /// Fast paths that came up or went down, in their order.
+    pub paths: Vec<(bool, ChannelPath)>,
     pub binds: Vec<(BindRequest, Result<BoundRelay, BindError>)>,
     pub faults: Vec<(Family, BindError)>,
 }
@@ -134,6 +148,7 @@ impl Seen {
             started: Vec::new(),
             ended: Vec::new(),
             closed: Vec::new(),
+            paths: Vec::new(),
             binds: Vec::new(),
             faults: Vec::new(),
         };
@@ -143,6 +158,8 @@ impl Seen {
                 Output::CloseRelay(relay) => seen.closed.push(relay),
                 Output::Started(start) => seen.started.push(*start),
                 Output::Ended(end) => seen.ended.push(*end),
+                Output::PathUp(path) => seen.paths.push((true, path)),
+                Output::PathDown(path) => seen.paths.push((false, path)),
             }
         }
         seen
@@ -170,7 +187,11 @@ pub struct Model {
     pub rules: Rules,
     pub allocations: Vec<Allocation>,
     nonces: Vec<Nonce>,
+    /// Failed authentications: who claimed to be whom, and when.
+    failures: Vec<(IpAddr, String, Instant)>,
     reserved: Vec<Reserved>,
+    /// What a fast path was told, by worker.
+    paths: Vec<(usize, ChannelPath)>,
 }
 
 /// Whether the policy lets a peer be reached.
@@ -188,7 +209,9 @@ impl Model {
             rules,
             allocations: Vec::new(),
             nonces: Vec::new(),
+            failures: Vec::new(),
             reserved: Vec::new(),
+            paths: Vec::new(),
         }
     }
 
@@ -293,7 +316,12 @@ impl Model {
         let mut all: Vec<Instant> = self.reserved.iter().map(|kept| kept.expires_at).collect();
         for allocation in &self.allocations {
             all.extend(allocation.halves.iter().map(|half| half.expires_at));
-            all.extend(allocation.permissions.iter().map(|(_, until)| *until));
+            all.extend(
+                allocation
+                    .permissions
+                    .iter()
+                    .map(|permission| permission.expires_at),
+            );
             for channel in &allocation.channels {
                 all.extend([channel.expires_at, channel.expires_at + CHANNEL_RESERVED]);
             }
@@ -341,6 +369,88 @@ impl Model {
             self.allocations[index].halves.clear();
         }
         self.bury(from.now, seen, EndReason::Disconnected)
+    }
+
+    /// A reload: what the new policy denies may be dead from now on.
+    pub fn reload(&mut self, rules: Rules) {
+        self.rules = rules;
+        let mut allocations = std::mem::take(&mut self.allocations);
+        let live: Vec<SocketAddr> = allocations
+            .iter()
+            .flat_map(|a| a.halves.iter().map(|half| half.own))
+            .collect();
+        let denied = |ip: IpAddr| {
+            !self.rules.allowed_peers.contains(&ip) && !live.iter().any(|own| own.ip() == ip)
+        };
+        for allocation in &mut allocations {
+            for permission in &mut allocation.permissions {
+                permission.doubtful |= denied(permission.ip);
+            }
+            for channel in &mut allocation.channels {
+                channel.doubtful |= denied(channel.peer.ip());
+            }
+        }
+        self.allocations = allocations;
+    }
+
+    /// Follows the orders to a fast path: up once, down once.
+    pub fn follow_paths(&mut self, worker: usize, seen: &Seen) -> Result<(), String> {
+        for (up, path) in &seen.paths {
+            let told = self
+                .paths
+                .iter()
+                .position(|other| *other == (worker, *path));
+            match (up, told) {
+                (true, None) => self.paths.push((worker, *path)),
+                (true, Some(_)) => return Err(format!("{path:?} is up twice")),
+                (false, Some(index)) => drop(self.paths.remove(index)),
+                (false, None) => return Err(format!("{path:?} goes down and was not up")),
+            }
+        }
+        Ok(())
+    }
+
+    /// A fast path relays exactly what the slow one would: live channels with a live permission, over UDP.
+    pub fn check_paths(&self, now: Instant) -> Result<(), String> {
+        let mut paths = self.paths.clone();
+        for allocation in self
+            .allocations
+            .iter()
+            .filter(|a| !a.tuple.transport.is_stream())
+        {
+            for channel in allocation.channels.iter().filter(|c| c.expires_at > now) {
+                let Some(permission) = allocation.permission(channel.peer.ip(), now) else {
+                    continue;
+                };
+                let Some(half) = allocation.half(Family::of(channel.peer.ip())) else {
+                    continue;
+                };
+                let path = ChannelPath {
+                    client: ClientRef {
+                        link: allocation.link,
+                        five_tuple: allocation.tuple,
+                    },
+                    relay: half.relay,
+                    channel: channel.number,
+                    peer: relayd::addr::PeerAddr::new(channel.peer),
+                };
+                let told = paths
+                    .iter()
+                    .position(|other| *other == (allocation.worker, path));
+                // Between two clients of one server the slow path may be kept.
+                let open = self.rules.own.contains(&channel.peer.ip())
+                    || permission.doubtful
+                    || channel.doubtful
+                    || self.judge(channel.peer, true) != Policy::Allowed;
+                match told {
+                    Some(index) => drop(paths.remove(index)),
+                    None => ensure(open, || format!("{path:?} is not up"))?,
+                }
+            }
+        }
+        ensure(paths.is_empty(), || {
+            format!("these must be down: {paths:?}")
+        })
     }
 
     /// Takes away the allocations that lost their last relayed address; each has one `Ended` that is true.
@@ -394,7 +504,9 @@ impl Model {
     fn forget(&mut self, now: Instant) {
         self.reserved.retain(|kept| kept.expires_at > now);
         for allocation in &mut self.allocations {
-            allocation.permissions.retain(|(_, until)| *until > now);
+            allocation
+                .permissions
+                .retain(|permission| permission.expires_at > now);
             allocation
                 .channels
                 .retain(|channel| channel.expires_at + CHANNEL_RESERVED > now);

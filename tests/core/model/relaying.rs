@@ -38,12 +38,13 @@ impl Model {
         let Some(channel) = bound(number) else {
             return is_dropped(seen);
         };
-        if !allocation.permits(channel.peer.ip(), from.now) {
+        let Some(permission) = allocation.permission(channel.peer.ip(), from.now) else {
             return is_dropped(seen);
-        }
+        };
         // A policy that changed under a live channel may act at once or with the next ChannelBind.
         let denied = self.judge(channel.peer, true) == Policy::Denied;
-        if denied && matches!(seen.verdict, Some(Verdict::Drop(_))) {
+        let doubtful = denied || permission.doubtful || channel.doubtful;
+        if doubtful && matches!(seen.verdict, Some(Verdict::Drop(_))) {
             return Ok(());
         }
         let peer = channel.peer;
@@ -70,6 +71,14 @@ impl Model {
             return is_dropped(seen);
         };
         let fate = self.fate_of_send(index, from.now, message, len);
+        let peer = message
+            .xor_addr(attr::XOR_PEER_ADDRESS)
+            .map(|peer| self.internal(peer).ip());
+        let permission = peer.and_then(|ip| self.allocations[index].permission(ip, from.now));
+        let doubtful = permission.is_some_and(|permission| permission.doubtful);
+        if doubtful && matches!(seen.verdict, Some(Verdict::Drop(_))) {
+            return Ok(());
+        }
         self.expect(index, seen, fate)
     }
 
@@ -83,7 +92,11 @@ impl Model {
         let reachable = allocation.half(Family::of(own.ip())).is_some();
         let allowed = self.judge(peer, true) == Policy::Allowed;
         let unknown = super::requests::unknown_required(message);
-        if !reachable || !allowed || !unknown.is_empty() || !allocation.permits(own.ip(), now) {
+        if !reachable
+            || !allowed
+            || !unknown.is_empty()
+            || allocation.permission(own.ip(), now).is_none()
+        {
             return Fate::Dropped;
         }
         let dont_fragment = message.has(attr::DONT_FRAGMENT);
@@ -137,9 +150,14 @@ impl Model {
             .ok_or("the model has no such relay")?;
         let shown = self.external(from);
         let shown_is_own = self.rules.own.contains(&from.ip());
+        let denied = self.judge(from, true) == Policy::Denied;
         let allocation = &mut self.allocations[index];
-        if !allocation.permits(from.ip(), now) {
+        let Some(permission) = allocation.permission(from.ip(), now) else {
             return is_dropped(seen);
+        };
+        let doubtful = denied || permission.doubtful;
+        if doubtful && matches!(seen.verdict, Some(Verdict::Drop(_))) {
+            return Ok(());
         }
         let Some(Verdict::ToClient { client, prefix }) = &seen.verdict else {
             return Err(format!("data of a permitted peer: {:?}", seen.verdict));
@@ -182,10 +200,13 @@ impl Model {
             .find_relay(worker, relay)
             .ok_or("the model has no such relay")?;
         let allocation: &Allocation = &self.allocations[index];
-        if !allocation.permits(peer.ip(), now) {
+        let Some(permission) = allocation.permission(peer.ip(), now) else {
             return ensure(seen.replies.is_empty(), || {
                 "ICMP of a peer without permission".into()
             });
+        };
+        if permission.doubtful && seen.replies.is_empty() {
+            return Ok(());
         }
         let [(to, bytes)] = seen.replies.as_slice() else {
             return Err(format!("{} answers to an ICMP error", seen.replies.len()));

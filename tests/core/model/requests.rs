@@ -1,7 +1,10 @@
 //! Requests and their answers (RFC 8656 §7 to §12): first what may be answered, then the answer is followed.
 
 use super::auth::{Authenticated, Refused};
-use super::{Allocation, Channel, Half, Model, Origin, PERMISSION, Policy, Reserved, Seen, ensure};
+use super::{
+    Allocation, Channel, Half, Model, Origin, PERMISSION, Permission, Policy, Reserved, Seen,
+    ensure,
+};
 use super::{CHANNEL, CHANNEL_RESERVED, Counters};
 use crate::ports::has_room;
 use crate::support::stun::{self, Class, Integrity, Message, attr};
@@ -78,18 +81,31 @@ impl Model {
         }
     }
 
-    fn unknown_method(&self, from: &Origin, message: &Message, seen: &Seen) -> Result<(), String> {
+    /// A method of another specification: refused in whatever way, never obeyed.
+    fn unknown_method(
+        &mut self,
+        from: &Origin,
+        message: &Message,
+        seen: &Seen,
+    ) -> Result<(), String> {
         seen.is_steady()?;
         for reply in &seen.replies {
             let reply = self.vet_reply(from, message, reply)?;
             ensure(reply.class == Class::Error, || {
                 format!("unknown method got {reply:?}")
             })?;
+            match reply.error_code() {
+                Some(code @ (401 | 438)) => self.error(from, message, &reply, code, None)?,
+                _ => {}
+            }
         }
         Ok(())
     }
 
     fn request(&mut self, from: &Origin, message: &Message, seen: &Seen) -> Result<(), String> {
+        if seen.replies.is_empty() && self.may_be_tired_of(from, message) {
+            return seen.is_steady();
+        }
         let [reply] = seen.replies.as_slice() else {
             return Err(format!("{} answers to {message:?}", seen.replies.len()));
         };
@@ -146,6 +162,9 @@ impl Model {
         code: u16,
         integrity: Option<Integrity>,
     ) -> Result<(), String> {
+        if code == 401 && message.has_integrity() {
+            self.remember_failure(from, message);
+        }
         if code == 401 || code == 438 {
             return self.challenge(from, message, reply);
         }
@@ -184,7 +203,8 @@ impl Model {
         ensure(nonce.len() < 128, || {
             format!("nonce of {} bytes", nonce.len())
         })?;
-        let (asked, answered) = (message.len(), reply.len());
+        // As packets, with 28 bytes of IPv4 and UDP headers: what a reflector's victim receives.
+        let (asked, answered) = (message.len() + 28, reply.len() + 28);
         ensure(answered < 3 * asked, || {
             format!("{answered} bytes answer {asked}")
         })?;
@@ -475,8 +495,13 @@ impl Model {
     fn permit(&mut self, index: usize, from: &Origin, peer: SocketAddr) {
         let ip = self.internal(peer).ip();
         let permissions = &mut self.allocations[index].permissions;
-        permissions.retain(|(permitted, _)| *permitted != ip);
-        permissions.push((ip, from.now + PERMISSION));
+        permissions.retain(|permission| permission.ip != ip);
+        let expires_at = from.now + PERMISSION;
+        permissions.push(Permission {
+            ip,
+            expires_at,
+            doubtful: false,
+        });
     }
 
     fn bind_channel(
@@ -498,6 +523,7 @@ impl Model {
             number,
             peer,
             expires_at: from.now + CHANNEL,
+            doubtful: false,
         });
         Ok(())
     }
@@ -709,6 +735,7 @@ fn plan_refresh(allocation: &Allocation, message: &Message, integrity: &Integrit
 fn bind_codes(error: BindError) -> Vec<u16> {
     match error {
         BindError::AddressUnusable => vec![440, 508],
+        BindError::DontFragmentUnsupported => vec![420],
         BindError::PortsExhausted | BindError::UnknownToken | BindError::FilesExhausted => {
             vec![508]
         }
@@ -717,6 +744,10 @@ fn bind_codes(error: BindError) -> Vec<u16> {
 
 fn binding(model: &Model, from: &Origin, message: &Message, seen: &Seen) -> Result<(), String> {
     seen.is_steady()?;
+    // RFC 3489 knew UDP only.
+    if !message.cookie && from.tuple.transport.is_stream() && seen.replies.is_empty() {
+        return Ok(());
+    }
     let [reply] = seen.replies.as_slice() else {
         return Err(format!(
             "{} answers to a Binding request",
