@@ -1,5 +1,16 @@
 //! The signalling plane: an HTTPS/WSS reverse proxy for what the allow-list names (PROXY.md).
 
+pub mod allowlist;
+pub mod cookies;
+pub mod cors;
+pub mod forwarded;
+pub mod headers;
+pub mod location;
+pub mod redirect;
+pub mod respond;
+pub mod route;
+pub mod vendors;
+
 use crate::ip_rules::IpRules;
 use ipnet::IpNet;
 use std::collections::HashMap;
