@@ -4,6 +4,7 @@
 //! 307, a 308 or a retry can send it again. A response body is counted and timed, gives its connection back to the pool when
 //! it is complete, and writes the request's log line when it is gone.
 
+use super::guard::Activity;
 use super::metrics::Metrics;
 use super::pool::Lease;
 use super::record::Record;
@@ -88,22 +89,29 @@ pub(super) enum RequestBody {
 pub(super) struct ClientBody {
     body: Incoming,
     upload: Rc<Upload>,
-    bytes_max: u64,
-    keep_max: usize,
-    silence_max: Duration,
+    activity: Rc<Activity>,
+    bounds: UploadBounds,
     deadline: Option<Deadline>,
 }
 
+/// What a request body may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UploadBounds {
+    /// 0: no limit.
+    pub(super) bytes_max: u64,
+    /// Bodies up to this size are kept, in bytes.
+    pub(super) keep_bytes_max: usize,
+    pub(super) silence_max: Duration,
+}
+
 impl RequestBody {
-    /// `bytes_max` 0: no limit.
     pub(super) fn new(
         body: Incoming,
-        bytes_max: u64,
-        keep_max: usize,
-        silence_max: Duration,
+        bounds: UploadBounds,
+        activity: &Rc<Activity>,
     ) -> (Self, Rc<Upload>) {
         let empty = body.is_end_stream();
-        let small = body.size_hint().lower() <= keep_max as u64;
+        let small = body.size_hint().lower() <= bounds.keep_bytes_max as u64;
         let upload = Rc::new(Upload {
             progress: Cell::new(if empty {
                 Progress::Complete
@@ -120,9 +128,8 @@ impl RequestBody {
         let client = ClientBody {
             body,
             upload: Rc::clone(&upload),
-            bytes_max: if bytes_max == 0 { u64::MAX } else { bytes_max },
-            keep_max,
-            silence_max,
+            activity: Rc::clone(activity),
+            bounds,
             deadline: None,
         };
         (Self::Client(Box::new(client)), upload)
@@ -149,7 +156,7 @@ impl ClientBody {
                 if upload.progress.get() == Progress::Untouched {
                     upload.progress.set(Progress::UnderWay);
                 }
-                let (moved, wait) = (upload.moved.get(), self.silence_max);
+                let (moved, wait) = (upload.moved.get(), self.bounds.silence_max);
                 let deadline = self.deadline.get_or_insert_with(|| Deadline::after(wait));
                 deadline.set_from(moved, wait);
                 ready!(deadline.poll(cx));
@@ -158,6 +165,7 @@ impl ClientBody {
             }
         };
         upload.moved.set(Instant::now());
+        self.activity.touch();
         match frame {
             Some(Ok(frame)) => {
                 let trailers = frame.is_trailers();
@@ -192,12 +200,17 @@ impl ClientBody {
         let upload = &self.upload;
         let bytes = upload.bytes.get().saturating_add(data.len() as u64);
         upload.bytes.set(bytes);
-        if bytes > self.bytes_max {
+        let UploadBounds {
+            bytes_max,
+            keep_bytes_max,
+            ..
+        } = self.bounds;
+        if bytes_max > 0 && bytes > bytes_max {
             upload.progress.set(Progress::TooLarge);
-            return Err(BodyError::TooLarge(self.bytes_max));
+            return Err(BodyError::TooLarge(bytes_max));
         }
         let mut kept = upload.kept.borrow_mut();
-        if bytes > self.keep_max as u64 {
+        if bytes > keep_bytes_max as u64 {
             *kept = None;
         } else if let Some(kept) = kept.as_mut() {
             // A frame shares the read buffer it came in; a small one would hold a large buffer.
@@ -246,7 +259,7 @@ impl Body for RequestBody {
 }
 
 /// A response body on its way to the client.
-pub struct ResponseBody {
+pub(super) struct ResponseBody {
     source: Source,
     record: Option<Box<Record>>,
 }

@@ -5,6 +5,7 @@
 
 use super::Settings;
 use super::resolve::{Cache, Unresolved};
+use super::respond::ProxyError;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
@@ -92,32 +93,6 @@ fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), RootsError> {
     Ok(())
 }
 
-/// What is wrong with an upstream's TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum TlsProblem {
-    WrongName,
-    UnknownIssuer,
-    Expired,
-    NotYetValid,
-    /// Any other fault of its certificate.
-    Certificate,
-    /// No common version or cipher, an alert, no TLS at all.
-    Handshake,
-}
-
-/// Why there is no connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum DialError {
-    NotResolved,
-    ResolveTimeout,
-    /// Every address of the name is denied.
-    AddressDenied,
-    Refused,
-    ConnectTimeout,
-    Tls(TlsProblem),
-    TlsTimeout,
-}
-
 /// What dialling needs of the settings in force.
 pub(super) struct Dialer<'a> {
     pub(super) settings: &'a Settings,
@@ -126,32 +101,32 @@ pub(super) struct Dialer<'a> {
 }
 
 impl Dialer<'_> {
-    pub(super) async fn dial(&self, host: &str, port: u16) -> Result<Stream, DialError> {
+    pub(super) async fn dial(&self, host: &str, port: u16) -> Result<Stream, ProxyError> {
         let addresses = self.vetted(host, port).await?;
         let wait = self.settings.timeouts.connect;
         let socket = match timeout(wait, connect(&addresses)).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(error)) => {
                 tracing::debug!(target: "relayd::proxy", host, port, %error, "upstream not reached");
-                return Err(DialError::Refused);
+                return Err(ProxyError::ConnectFailed);
             }
-            Err(_) => return Err(DialError::ConnectTimeout),
+            Err(_) => return Err(ProxyError::ConnectTimeout),
         };
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| DialError::Tls(TlsProblem::WrongName))?;
+            .map_err(|_| ProxyError::TlsFailed)?;
         let connector = TlsConnector::from(Arc::clone(self.tls));
         match timeout(wait, connector.connect(name, socket)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => {
                 tracing::debug!(target: "relayd::proxy", host, port, %error, "upstream TLS failed");
-                Err(DialError::Tls(problem(&error)))
+                Err(problem(&error))
             }
-            Err(_) => Err(DialError::TlsTimeout),
+            Err(_) => Err(ProxyError::TlsTimeout),
         }
     }
 
     /// The addresses that may be dialled, in the order in which they are tried; never none.
-    async fn vetted(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+    async fn vetted(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ProxyError> {
         // One allocation a connection; the map's key owns its name.
         if let Some(address) = self.settings.resolve.get(&(host.to_owned(), port)) {
             return Ok(vec![*address]);
@@ -159,8 +134,8 @@ impl Dialer<'_> {
         let wait = self.settings.timeouts.resolve;
         let found = match self.names.lookup(host, wait).await {
             Ok(found) => found,
-            Err(Unresolved::NotFound) => return Err(DialError::NotResolved),
-            Err(Unresolved::TimedOut) => return Err(DialError::ResolveTimeout),
+            Err(Unresolved::NotFound) => return Err(ProxyError::ResolveFailed),
+            Err(Unresolved::TimedOut) => return Err(ProxyError::ResolveTimeout),
         };
         let mut allowed = Vec::with_capacity(found.len());
         for ip in found.iter().copied() {
@@ -172,7 +147,7 @@ impl Dialer<'_> {
             }
         }
         if allowed.is_empty() {
-            return Err(DialError::AddressDenied);
+            return Err(ProxyError::AddressDenied);
         }
         let order = alternate(allowed).into_iter().take(ADDRESSES_MAX);
         Ok(order.map(|ip| SocketAddr::new(ip, port)).collect())
@@ -249,23 +224,24 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket)
 }
 
-fn problem(error: &io::Error) -> TlsProblem {
+fn problem(error: &io::Error) -> ProxyError {
     let cause = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let Some(rustls::Error::InvalidCertificate(fault)) = cause else {
-        return TlsProblem::Handshake;
+        return ProxyError::TlsFailed;
     };
     match fault {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            TlsProblem::WrongName
+            ProxyError::TlsCertificateWrongName
         }
-        CertificateError::UnknownIssuer => TlsProblem::UnknownIssuer,
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsProblem::Expired,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            ProxyError::TlsCertificateExpired
+        }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            TlsProblem::NotYetValid
+            ProxyError::TlsCertificateNotYetValid
         }
-        _ => TlsProblem::Certificate,
+        _ => ProxyError::TlsCertificateUntrusted,
     }
 }
 

@@ -12,22 +12,37 @@
 use super::framing::{Framing, RefusedAt};
 use super::timer::Deadline;
 use super::{Limits, Timeouts};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 /// How long a request goes on after its client has shut down its sending side.
 pub(super) const HALF_CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// What a connection is doing: written by the service, read by the guard and by the connection's loop.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Activity {
     under_way: Cell<u32>,
     begun: Cell<u64>,
+    moved: Cell<Instant>,
+    /// Who wants to know that no request is under way any more.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            under_way: Cell::default(),
+            begun: Cell::default(),
+            moved: Cell::new(Instant::now()),
+            waker: RefCell::default(),
+        }
+    }
 }
 
 impl Activity {
@@ -41,10 +56,25 @@ impl Activity {
         self.begun.get()
     }
 
+    /// When a request last began, moved or ended.
+    pub(super) fn moved(&self) -> Instant {
+        self.moved.get()
+    }
+
+    pub(super) fn touch(&self) {
+        self.moved.set(Instant::now());
+    }
+
+    /// Wakes this task once no request is under way.
+    fn wake_when_idle(&self, cx: &Context<'_>) {
+        self.waker.replace(Some(cx.waker().clone()));
+    }
+
     /// Counts one request until the returned value is dropped.
     pub(super) fn begin(self: &Rc<Self>) -> UnderWay {
         self.under_way.set(self.under_way.get() + 1);
         self.begun.set(self.begun.get().wrapping_add(1));
+        self.touch();
         UnderWay(Rc::clone(self))
     }
 }
@@ -53,18 +83,35 @@ impl Activity {
 #[derive(Debug)]
 pub(super) struct UnderWay(Rc<Activity>);
 
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.under_way.set(self.0.under_way.get() - 1);
+impl UnderWay {
+    pub(super) fn touch(&self) {
+        self.0.touch();
     }
 }
 
-/// What the read deadline is measured for; another value means another start.
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.set(self.0.under_way.get() - 1);
+        self.0.touch();
+        if self.0.under_way() == 0
+            && let Some(waker) = self.0.waker.take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+/// What the read side waits for, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waiting {
-    Head(u64),
-    Idle(u64),
+    /// The rest of a head.
+    Head,
+    /// The next request, or the end of those under way.
+    Idle,
+    /// The answer to a client that sends nothing more.
     Grace,
+    /// The rest of a body, which has a clock of its own.
+    Body,
 }
 
 pub(super) struct Guard<S> {
@@ -74,7 +121,8 @@ pub(super) struct Guard<S> {
     header_time: Duration,
     idle_time: Duration,
     write_time: Duration,
-    waiting: Option<Waiting>,
+    /// The deadline that is under way, and when it began.
+    waiting: (Waiting, Instant),
     read_deadline: Option<Deadline>,
     write_deadline: Option<Deadline>,
     write_blocked: bool,
@@ -99,7 +147,7 @@ impl<S> Guard<S> {
             header_time: timeouts.request_header,
             idle_time: timeouts.idle,
             write_time: timeouts.body_idle,
-            waiting: None,
+            waiting: (Waiting::Head, Instant::now()),
             read_deadline: None,
             write_deadline: None,
             write_blocked: false,
@@ -113,33 +161,48 @@ impl<S> Guard<S> {
         self.stream
     }
 
-    /// Which deadline the read side is under, and how long it is.
-    fn due(&self) -> Option<(Waiting, Duration)> {
-        let begun = self.activity.begun();
-        let under_way = self.activity.under_way() > 0;
+    /// Whether the client may still be sending something that will never be read.
+    pub(super) fn unread(&self) -> bool {
+        !self.framing.between_messages()
+    }
+
+    /// What is waited for, without regard to since when.
+    fn awaited(&self) -> Waiting {
         if self.half_closed {
-            return under_way.then_some((Waiting::Grace, HALF_CLOSE_GRACE));
+            return Waiting::Grace;
         }
-        if self.framing.in_head() || (begun == 0 && self.framing.between_messages()) {
-            return Some((Waiting::Head(begun), self.header_time));
+        if self.framing.in_head() || self.activity.begun() == 0 {
+            return Waiting::Head;
         }
-        let idle = !under_way && self.framing.between_messages();
-        idle.then_some((Waiting::Idle(begun), self.idle_time))
+        match self.framing.between_messages() {
+            true => Waiting::Idle,
+            false => Waiting::Body,
+        }
     }
 
     /// Ready when the read side is out of time.
     fn poll_read_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some((waiting, time)) = self.due() else {
-            self.waiting = None;
-            return Poll::Pending;
+        let awaited = self.awaited();
+        if self.waiting.0 != awaited {
+            self.waiting = (awaited, Instant::now());
+        }
+        let (since, time) = match awaited {
+            Waiting::Head => (self.waiting.1, self.header_time),
+            Waiting::Grace => {
+                self.activity.wake_when_idle(cx);
+                (self.waiting.1, HALF_CLOSE_GRACE)
+            }
+            // hyper does not come back to read when a request ends: the timer runs meanwhile, and is set right when it fires.
+            Waiting::Idle if self.activity.under_way() == 0 => {
+                (self.activity.moved(), self.idle_time)
+            }
+            Waiting::Idle => (Instant::now(), self.idle_time),
+            Waiting::Body => return Poll::Pending,
         };
         let deadline = self
             .read_deadline
             .get_or_insert_with(|| Deadline::after(time));
-        if self.waiting != Some(waiting) {
-            self.waiting = Some(waiting);
-            deadline.set(time);
-        }
+        deadline.set_from(since, time);
         deadline.poll(cx)
     }
 

@@ -1,6 +1,6 @@
 //! What the proxy counts, over all threads. Labels are closed enums; no host, path or address is one.
 
-use super::connect::{DialError, TlsProblem};
+use super::respond::ProxyError;
 use super::tunnel::End;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -69,33 +69,6 @@ impl RequestKind {
     }
 }
 
-impl DialError {
-    fn label(self) -> &'static str {
-        match self {
-            Self::NotResolved => "name not found",
-            Self::ResolveTimeout => "resolve timeout",
-            Self::AddressDenied => "address denied",
-            Self::Refused => "connect failed",
-            Self::ConnectTimeout => "connect timeout",
-            Self::Tls(problem) => problem.label(),
-            Self::TlsTimeout => "tls timeout",
-        }
-    }
-}
-
-impl TlsProblem {
-    fn label(self) -> &'static str {
-        match self {
-            Self::WrongName => "tls wrong name",
-            Self::UnknownIssuer => "tls unknown issuer",
-            Self::Expired => "tls expired",
-            Self::NotYetValid => "tls not yet valid",
-            Self::Certificate => "tls bad certificate",
-            Self::Handshake => "tls handshake failed",
-        }
-    }
-}
-
 macro_rules! label_value {
     ($($label:ty),*) => {$(
         impl EncodeLabelValue for $label {
@@ -106,7 +79,7 @@ macro_rules! label_value {
     )*};
 }
 
-label_value!(RequestKind, StatusClass, DialError, End);
+label_value!(RequestKind, StatusClass, End);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct RequestLabels {
@@ -115,27 +88,31 @@ pub(super) struct RequestLabels {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ReasonLabel<R: EncodeLabelValue + Clone + fmt::Debug + Eq + std::hash::Hash> {
-    pub(super) reason: R,
+pub(super) struct ErrorLabel {
+    pub(super) reason: ProxyError,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct EndLabel {
+    pub(super) reason: End,
 }
 
 /// The proxy's counters.
 #[derive(Debug)]
 pub struct Metrics {
     pub(super) requests: Family<RequestLabels, Counter>,
-    pub(super) errors: Family<ReasonLabel<super::respond::ProxyError>, Counter>,
+    pub(super) errors: Family<ErrorLabel, Counter>,
     pub(super) seconds: Histogram,
     pub(super) request_bytes: Counter,
     pub(super) response_bytes: Counter,
     pub(super) connects: Counter,
-    pub(super) connect_errors: Family<ReasonLabel<DialError>, Counter>,
     pub(super) reuses: Counter,
     pub(super) retries: Counter,
     pub(super) redirects: Counter,
     pub(super) idle: Gauge,
     pub(super) under_way: Gauge,
     pub(super) tunnels: Gauge,
-    pub(super) tunnel_ends: Family<ReasonLabel<End>, Counter>,
+    pub(super) tunnel_ends: Family<EndLabel, Counter>,
     pub(super) tunnel_bytes_to_upstream: Counter,
     pub(super) tunnel_bytes_to_client: Counter,
     pub(super) reloads: Counter,
@@ -154,7 +131,6 @@ impl Default for Metrics {
             request_bytes: Counter::default(),
             response_bytes: Counter::default(),
             connects: Counter::default(),
-            connect_errors: Family::default(),
             reuses: Counter::default(),
             retries: Counter::default(),
             redirects: Counter::default(),
@@ -243,11 +219,6 @@ impl Metrics {
             "relayd_proxy_errors",
             "Answers made here because of an error, by reason",
             self.errors.clone(),
-        );
-        registry.register(
-            "relayd_proxy_upstream_connect_errors",
-            "Upstream connections that did not come about, by reason",
-            self.connect_errors.clone(),
         );
         registry.register(
             "relayd_proxy_tunnel_ends",

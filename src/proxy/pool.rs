@@ -82,7 +82,7 @@ pub(super) struct Bounds {
 }
 
 pub(super) struct Pool {
-    hosts: RefCell<HashMap<Rc<str>, Host, ahash::RandomState>>,
+    hosts: RefCell<HashMap<Rc<str>, Host>>,
     loads: Arc<Loads>,
     counts: Counts,
     bounds: Cell<Bounds>,

@@ -14,7 +14,7 @@ const ADDRESSES_MAX: usize = 1 << 16;
 #[derive(Debug, Default)]
 pub(super) struct Rates {
     /// When the bucket of an address will be full again.
-    full_at: Mutex<HashMap<IpAddr, Instant, ahash::RandomState>>,
+    full_at: Mutex<HashMap<IpAddr, Instant>>,
 }
 
 impl Rates {

@@ -45,7 +45,7 @@ pub(super) struct Record {
     bytes: u64,
     outcome: Outcome,
     counts: Counts,
-    _under_way: UnderWay,
+    under_way: UnderWay,
 }
 
 impl Record {
@@ -64,7 +64,7 @@ impl Record {
             bytes: 0,
             outcome: Outcome::Abandoned,
             counts: Counts::clone(counts),
-            _under_way: under_way,
+            under_way,
         }
     }
 
@@ -74,6 +74,7 @@ impl Record {
 
     pub(super) fn add(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+        self.under_way.touch();
     }
 
     pub(super) fn complete(&mut self) {

@@ -58,7 +58,7 @@ type Known = Result<Rc<[IpAddr]>, Unresolved>;
 
 pub(super) struct Cache {
     resolver: Arc<dyn Resolve>,
-    names: RefCell<HashMap<Box<str>, (Known, Instant), ahash::RandomState>>,
+    names: RefCell<HashMap<Box<str>, (Known, Instant)>>,
 }
 
 impl Cache {

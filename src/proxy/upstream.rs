@@ -4,13 +4,14 @@
 
 use super::Compiled;
 use super::body::{Counts, Progress, RequestBody, Upload};
-use super::connect::{DialError, Dialer, Stream};
+use super::connect::{Dialer, Stream};
 use super::pool::{Lease, Permit, Pool, Sender};
 use super::resolve::Cache;
+use super::respond::ProxyError;
 use super::route::Route;
 use super::timer::Deadline;
 use super::tunnel::Side;
-use http::{Request, Response, StatusCode, response};
+use http::{Method, Request, Response, StatusCode, response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection};
 use hyper_util::rt::TokioIo;
@@ -27,37 +28,19 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Read and write buffer of a connection, in bytes.
 const BUFFER_BYTES_MAX: usize = 128 << 10;
 
-/// Why an upstream gave no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    Dial(DialError),
-    /// Too many requests to this host are under way.
-    Busy,
-    /// It closed, or the connection broke, before its answer began.
-    Closed,
-    /// It answered with something that is not HTTP/1.
-    Garbage,
-    /// Its answer did not begin in time.
-    Timeout,
-    /// It switched protocols without being asked to.
-    Switched,
-    /// The client's own body is at fault.
-    Body(Progress),
-}
-
 /// A request that was not answered.
 pub(super) struct Unanswered {
-    pub(super) failure: Failure,
+    pub(super) error: ProxyError,
     /// The connection had been used before, and no byte of an answer came: it may have been closed meanwhile.
     pub(super) stale: bool,
     /// The request itself, if not a byte of it was sent.
     pub(super) unsent: Option<Box<Request<RequestBody>>>,
 }
 
-impl From<Failure> for Unanswered {
-    fn from(failure: Failure) -> Self {
+impl From<ProxyError> for Unanswered {
+    fn from(error: ProxyError) -> Self {
         Self {
-            failure,
+            error,
             stale: false,
             unsent: None,
         }
@@ -97,7 +80,7 @@ impl Upstream<'_> {
         let authority = route.authority();
         let permit = self.admit(&authority)?;
         let pooled = match connect {
-            Connect::PooledOrFresh => self.pool.take(&authority),
+            Connect::PooledOrFresh => self.pooled(&authority, request.method()).await,
             Connect::Fresh => None,
         };
         let reused = pooled.is_some();
@@ -114,17 +97,17 @@ impl Upstream<'_> {
             Ok(Ok(response)) => response,
             Ok(Err(mut error)) => {
                 let unsent = error.take_message().map(Box::new);
-                let failure = failure(error.error(), upload);
+                let error = failure(error.error(), upload);
                 return Err(Unanswered {
-                    stale: reused && failure == Failure::Closed,
-                    failure,
+                    stale: reused && error == ProxyError::UpstreamClosed,
+                    error,
                     unsent,
                 });
             }
-            Err(failure) => return Err(failure.into()),
+            Err(error) => return Err(error.into()),
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Failure::Switched.into());
+            return Err(ProxyError::UpstreamInvalid.into());
         }
         let lease = self.lease(authority, sender, permit);
         Ok((response, lease))
@@ -136,7 +119,7 @@ impl Upstream<'_> {
         route: &Route,
         request: Request<RequestBody>,
         upload: &Upload,
-    ) -> Result<Upgraded, Failure> {
+    ) -> Result<Upgraded, ProxyError> {
         let authority = route.authority();
         let permit = self.admit(&authority)?;
         let (mut sender, connection) = self.shake_hands(route).await?;
@@ -181,9 +164,24 @@ impl Upstream<'_> {
         Ok(Upgraded::Switched(response.into_parts().0, side))
     }
 
-    fn admit(&self, authority: &str) -> Result<Permit, Failure> {
+    /// An idle connection. What cannot be sent twice gets one that has been seen to be open at this very moment.
+    async fn pooled(&self, authority: &str, method: &Method) -> Option<Sender> {
+        loop {
+            let sender = self.pool.take(authority)?;
+            if method.is_idempotent() {
+                return Some(sender);
+            }
+            // Lets the runtime look at its sockets, and the connection's task at what was found.
+            tokio::task::yield_now().await;
+            if sender.is_ready() {
+                return Some(sender);
+            }
+        }
+    }
+
+    fn admit(&self, authority: &str) -> Result<Permit, ProxyError> {
         let max = self.compiled.settings.limits.upstream_connections_per_host;
-        self.pool.admit(authority, max).ok_or(Failure::Busy)
+        self.pool.admit(authority, max).ok_or(ProxyError::UpstreamBusy)
     }
 
     fn lease(&self, authority: String, sender: Sender, permit: Permit) -> Lease {
@@ -197,7 +195,7 @@ impl Upstream<'_> {
     }
 
     /// A fresh connection, driven by its own task.
-    async fn open(&self, route: &Route) -> Result<Sender, Failure> {
+    async fn open(&self, route: &Route) -> Result<Sender, ProxyError> {
         let (sender, connection) = self.shake_hands(route).await?;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
@@ -210,20 +208,13 @@ impl Upstream<'_> {
     async fn shake_hands(
         &self,
         route: &Route,
-    ) -> Result<(Sender, Connection<TokioIo<Stream>, RequestBody>), Failure> {
+    ) -> Result<(Sender, Connection<TokioIo<Stream>, RequestBody>), ProxyError> {
         let dialer = Dialer {
             settings: &self.compiled.settings,
             tls: &self.compiled.tls,
             names: self.names,
         };
-        let stream = match dialer.dial(&route.host, route.port).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                let reason = super::metrics::ReasonLabel { reason: error };
-                self.counts.connect_errors.get_or_create(&reason).inc();
-                return Err(Failure::Dial(error));
-            }
-        };
+        let stream = dialer.dial(&route.host, route.port).await?;
         self.counts.connects.inc();
         Builder::new()
             .max_headers(HEADERS_MAX)
@@ -231,7 +222,7 @@ impl Upstream<'_> {
             .max_buf_size(BUFFER_BYTES_MAX)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|_| Failure::Closed)
+            .map_err(|_| ProxyError::UpstreamClosed)
     }
 }
 
@@ -240,7 +231,7 @@ async fn answer<F: Future>(
     sending: F,
     upload: &Upload,
     wait: Duration,
-) -> Result<F::Output, Failure> {
+) -> Result<F::Output, ProxyError> {
     let mut sending = pin!(sending);
     let mut deadline = Deadline::after(wait);
     let started = tokio::time::Instant::now();
@@ -255,24 +246,24 @@ async fn answer<F: Future>(
             }
             // The body's progress does not wake this future.
             if upload.moved().max(started).elapsed() >= wait {
-                return Poll::Ready(Err(Failure::Timeout));
+                return Poll::Ready(Err(ProxyError::ResponseTimeout));
             }
         }
     })
     .await
 }
 
-fn failure(error: &hyper::Error, upload: &Upload) -> Failure {
+fn failure(error: &hyper::Error, upload: &Upload) -> ProxyError {
     tracing::debug!(target: "relayd::proxy", %error, "upstream gave no answer");
     match upload.progress() {
-        at_fault @ (Progress::TooLarge | Progress::Silent | Progress::Broken) => {
-            Failure::Body(at_fault)
-        }
+        Progress::TooLarge => ProxyError::BodyTooLarge,
+        Progress::Silent => ProxyError::RequestTimeout,
+        Progress::Broken => ProxyError::BadRequest,
         Progress::Untouched | Progress::UnderWay | Progress::Complete => {
             if error.is_parse() {
-                Failure::Garbage
+                ProxyError::UpstreamInvalid
             } else {
-                Failure::Closed
+                ProxyError::UpstreamClosed
             }
         }
     }
