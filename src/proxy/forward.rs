@@ -6,6 +6,7 @@
 
 use super::body::{RequestBody, ResponseBody, Upload, UploadBounds};
 use super::cors::{self, Origin};
+use super::guard::UnderWay;
 use super::headers::{self, ClientInfo};
 use super::metrics::{ErrorLabel, RequestKind};
 use super::pool::Lease;
@@ -35,6 +36,7 @@ const REDIRECT_BODY_TIME_MAX: Duration = Duration::from_secs(1);
 pub(super) async fn answer(
     local: Rc<Local>,
     connection: Rc<Connection>,
+    under_way: UnderWay,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let compiled = local.proxy.current();
@@ -43,7 +45,7 @@ pub(super) async fn answer(
         parts.method.clone(),
         connection.info.client.ip(),
         &local.proxy.counts,
-        connection.activity.begin(),
+        under_way,
     ));
     let exchange = Exchange {
         local: &local,

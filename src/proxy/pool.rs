@@ -205,13 +205,6 @@ impl Pool {
         self.loads.forget_unused();
         hosts.is_empty()
     }
-
-    /// Idle connections to a host.
-    #[cfg(test)]
-    pub(super) fn idle(&self, authority: &str) -> usize {
-        let hosts = self.hosts.borrow();
-        hosts.get(authority).map_or(0, |host| host.idle.len())
-    }
 }
 
 impl Drop for Pool {

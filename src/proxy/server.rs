@@ -86,12 +86,14 @@ impl Drop for TunnelPermit {
     }
 }
 
-pub(super) async fn serve<S>(
+/// Not itself `async`: so that the returned future holds the stream on the heap only, and only as long as HTTP needs it.
+pub(super) fn serve<S>(
     local: Rc<Local>,
     stream: S,
     info: ConnectionInfo,
     drain: watch::Receiver<bool>,
-) where
+) -> impl Future<Output = ()> + use<S>
+where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let connection = Rc::new(Connection {
@@ -101,19 +103,25 @@ pub(super) async fn serve<S>(
         drain,
     });
     let compiled = local.proxy.current();
-    if info.h2 {
-        Box::pin(http2(local, compiled, stream, connection)).await;
-        return;
-    }
-    let http = http1(local, compiled, stream, Rc::clone(&connection));
-    if let Some(client) = Box::pin(http).await
-        && let Some(tunnel) = connection.tunnel.take()
-    {
-        run_tunnel(client, tunnel, info).await;
+    let http: Pin<Box<dyn Future<Output = Option<Opened<S>>>>> = if info.h2 {
+        Box::pin(http2(local, compiled, stream, connection))
+    } else {
+        Box::pin(http1(local, compiled, stream, connection))
+    };
+    async move {
+        if let Some(Opened { client, tunnel }) = http.await {
+            run_tunnel(client, tunnel, info).await;
+        }
     }
 }
 
-async fn run_tunnel<S>(client: Side<S>, tunnel: PendingTunnel, info: ConnectionInfo)
+/// A connection that has become a WebSocket.
+struct Opened<S> {
+    client: Side<Box<S>>,
+    tunnel: PendingTunnel,
+}
+
+async fn run_tunnel<S>(client: Side<Box<S>>, tunnel: PendingTunnel, info: ConnectionInfo)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -168,7 +176,7 @@ async fn http1<S>(
     compiled: Arc<Compiled>,
     stream: S,
     connection: Rc<Connection>,
-) -> Option<Side<S>>
+) -> Option<Opened<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -207,11 +215,12 @@ where
     }
     let parts = serving.into_parts();
     let guard = parts.io.into_inner();
-    if connection.tunnel.borrow().is_some() {
-        return Some(Side {
+    if let Some(tunnel) = connection.tunnel.take() {
+        let client = Side {
             early: parts.read_buf.to_vec(),
-            stream: guard.into_inner(),
-        });
+            stream: Box::new(guard.into_inner()),
+        };
+        return Some(Opened { client, tunnel });
     }
     end(guard).await;
     None
@@ -240,12 +249,14 @@ async fn end<S: AsyncRead + AsyncWrite + Unpin>(guard: Guard<S>) {
     let _ = timeout(LINGER_TIME, closing).await;
 }
 
+/// Serves HTTP/2 until the connection ends; it never becomes a tunnel.
 async fn http2<S>(
     local: Rc<Local>,
     compiled: Arc<Compiled>,
     stream: S,
     connection: Rc<Connection>,
-) where
+) -> Option<Opened<S>>
+where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let limits = &compiled.settings.limits;
@@ -290,6 +301,7 @@ async fn http2<S>(
     if let Err(error) = served {
         tracing::debug!(target: "relayd::proxy", client = %connection.info.client, %error, "client connection ended");
     }
+    None
 }
 
 /// How long an HTTP/2 connection may do nothing: `idle` without a request, and with some for as long as an upstream may take
@@ -354,7 +366,10 @@ fn service(
     Future: 'static,
 > {
     service_fn(move |request| {
-        let answering = forward::answer(Rc::clone(&local), Rc::clone(&connection), request);
+        // Begins here and not with the first poll: hyper may look for the end of the stream in between.
+        let under_way = connection.activity.begin();
+        let connection = Rc::clone(&connection);
+        let answering = forward::answer(Rc::clone(&local), connection, under_way, request);
         async move { Ok::<_, Infallible>(answering.await) }
     })
 }

@@ -9,13 +9,18 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -164,7 +169,8 @@ pub struct World {
     pub origin: Origin,
     pub settings: Settings,
     pub drain: watch::Sender<bool>,
-    pub authority: Authority,
+    /// Keeps the CA file.
+    _authority: Authority,
 }
 
 impl World {
@@ -202,7 +208,7 @@ impl World {
             origin,
             settings,
             drain: watch::Sender::new(false),
-            authority,
+            _authority: authority,
         }
     }
 
@@ -224,11 +230,56 @@ impl World {
         client
     }
 
+    /// The size of the future of a connection whose stream is larger by `padding`.
+    pub fn serving_size<P: Unpin + 'static>(&self, padding: P) -> usize {
+        let (_, served) = duplex(1);
+        let info = ConnectionInfo {
+            client: SocketAddr::from(([192, 0, 2, 7], 50_000)),
+            server: SocketAddr::from(([192, 0, 2, 1], 443)),
+            tls: true,
+            h2: false,
+        };
+        let stream = Padded(served, padding);
+        let serving = self.local.serve(stream, info, self.drain.subscribe());
+        std::mem::size_of_val(&serving)
+    }
+
     /// How often relayd has answered with this error.
     pub fn errors(&self, reason: ProxyError) -> u64 {
         let label = crate::proxy::metrics::ErrorLabel { reason };
         let errors = &self.proxy.metrics().errors;
         errors.get_or_create(&label).get()
+    }
+}
+
+/// A stream that is larger than it needs to be.
+struct Padded<P>(DuplexStream, #[allow(dead_code)] P);
+
+impl<P: Unpin> AsyncRead for Padded<P> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<P: Unpin> AsyncWrite for Padded<P> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
