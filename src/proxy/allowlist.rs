@@ -200,7 +200,12 @@ mod tests {
     #[test]
     fn a_suffix_rule_covers_names_below_it_on_a_label_edge_alone() {
         let list = list(&["*.skype.com"]);
-        for good in ["edge.skype.com", "a.b.c.skype.com", "EDGE.Skype.COM", "edge.skype.com:443"] {
+        for good in [
+            "edge.skype.com",
+            "a.b.c.skype.com",
+            "EDGE.Skype.COM",
+            "edge.skype.com:443",
+        ] {
             assert!(allows(&list, good), "{good}");
         }
         for bad in [
@@ -224,10 +229,19 @@ mod tests {
     #[test]
     fn an_exact_rule_covers_its_name_and_port_alone() {
         let list = list(&["host.example.org:8443", "api.example.com"]);
-        for good in ["host.example.org:8443", "api.example.com", "api.example.com:443"] {
+        for good in [
+            "host.example.org:8443",
+            "api.example.com",
+            "api.example.com:443",
+        ] {
             assert!(allows(&list, good), "{good}");
         }
-        for bad in ["host.example.org", "api.example.com:8443", "x.api.example.com", "example.com"] {
+        for bad in [
+            "host.example.org",
+            "api.example.com:8443",
+            "x.api.example.com",
+            "example.com",
+        ] {
             assert!(!allows(&list, bad), "{bad}");
         }
     }
@@ -235,16 +249,30 @@ mod tests {
     #[test]
     fn one_name_may_have_several_ports_and_both_kinds_of_rule() {
         let mut rules: Vec<HostRule> = (4700..=5000)
-            .map(|port| HostRule { name: "edge.agora.io".into(), subdomains: true, port })
+            .map(|port| HostRule {
+                name: "edge.agora.io".into(),
+                subdomains: true,
+                port,
+            })
             .collect();
         rules.push("*.edge.agora.io".parse().expect("a rule"));
         rules.push("edge.agora.io:65535".parse().expect("a rule"));
         let list = AllowList::new(&rules);
         assert_eq!(list.below["edge.agora.io"].0, [443..=443, 4700..=5000]);
-        for good in ["x.edge.agora.io:4700", "x.edge.agora.io:5000", "x.edge.agora.io", "edge.agora.io:65535"] {
+        for good in [
+            "x.edge.agora.io:4700",
+            "x.edge.agora.io:5000",
+            "x.edge.agora.io",
+            "edge.agora.io:65535",
+        ] {
             assert!(allows(&list, good), "{good}");
         }
-        for bad in ["x.edge.agora.io:4699", "x.edge.agora.io:5001", "edge.agora.io:4700", "edge.agora.io"] {
+        for bad in [
+            "x.edge.agora.io:4699",
+            "x.edge.agora.io:5001",
+            "edge.agora.io:4700",
+            "edge.agora.io",
+        ] {
             assert!(!allows(&list, bad), "{bad}");
         }
     }
@@ -307,7 +335,14 @@ mod tests {
         let label = format!("{}.com", "a".repeat(63));
         let name = format!("{}com", "a.".repeat(125));
         assert_eq!(name.len(), 253);
-        for text in ["a.com", "xn--bcher-kva.example", "198-51-100-7.edge.agora.io", "1.com", &label, &name] {
+        for text in [
+            "a.com",
+            "xn--bcher-kva.example",
+            "198-51-100-7.edge.agora.io",
+            "1.com",
+            &label,
+            &name,
+        ] {
             assert!(Authority::parse(text).is_some(), "{text}");
         }
     }
@@ -317,7 +352,9 @@ mod tests {
         for (text, port) in [("1", 1), ("443", 443), ("65535", 65535)] {
             assert_eq!(parse_port(text), Some(port));
         }
-        for text in ["", "0", "00", "0443", "65536", "99999", "+443", "-1", "44 3", "0x1bb", "443a"] {
+        for text in [
+            "", "0", "00", "0443", "65536", "99999", "+443", "-1", "44 3", "0x1bb", "443a",
+        ] {
             assert_eq!(parse_port(text), None, "{text}");
         }
     }
@@ -325,8 +362,25 @@ mod tests {
     #[test]
     fn a_rule_is_a_name_or_a_suffix_with_an_optional_port() {
         let rule: HostRule = "*.Example.NET:8443".parse().expect("a rule");
-        assert_eq!(rule, HostRule { name: "example.net".into(), subdomains: true, port: 8443 });
-        for bad in ["", "*", "*.", "a.*.com", "*a.com", "1.2.3.4", "https://a.com", "a.com/", "a.com:0"] {
+        assert_eq!(
+            rule,
+            HostRule {
+                name: "example.net".into(),
+                subdomains: true,
+                port: 8443
+            }
+        );
+        for bad in [
+            "",
+            "*",
+            "*.",
+            "a.*.com",
+            "*a.com",
+            "1.2.3.4",
+            "https://a.com",
+            "a.com/",
+            "a.com:0",
+        ] {
             assert_eq!(bad.parse::<HostRule>(), Err(HostRuleError), "{bad}");
         }
     }

@@ -100,13 +100,25 @@ mod tests {
         let route = route(Some("/edge.skype.com"), "", "/a/b/c?d=/e/f");
         for (given, wanted) in [
             ("a=b; Path=/", "a=b; Path=/edge.skype.com"),
-            ("a=b; Path=/x/y; Secure", "a=b; Secure; Path=/edge.skype.com/x/y"),
-            ("a=b; domain=.skype.com; PATH=/; HttpOnly", "a=b; HttpOnly; Path=/edge.skype.com"),
+            (
+                "a=b; Path=/x/y; Secure",
+                "a=b; Secure; Path=/edge.skype.com/x/y",
+            ),
+            (
+                "a=b; domain=.skype.com; PATH=/; HttpOnly",
+                "a=b; HttpOnly; Path=/edge.skype.com",
+            ),
             ("a=b", "a=b; Path=/edge.skype.com/a/b"),
             ("a=b; Path=", "a=b; Path=/edge.skype.com/a/b"),
             ("a=b; Path=x", "a=b; Path=/edge.skype.com/a/b"),
-            ("a=b; Path=/x; Path=/y; Domain=a; Domain=b", "a=b; Path=/edge.skype.com/y"),
-            ("a=\"b, c\"; SameSite=None;; Expires=Thu, 01 Jan 2026 00:00:00 GMT", "a=\"b, c\"; SameSite=None; Expires=Thu, 01 Jan 2026 00:00:00 GMT; Path=/edge.skype.com/a/b"),
+            (
+                "a=b; Path=/x; Path=/y; Domain=a; Domain=b",
+                "a=b; Path=/edge.skype.com/y",
+            ),
+            (
+                "a=\"b, c\"; SameSite=None;; Expires=Thu, 01 Jan 2026 00:00:00 GMT",
+                "a=\"b, c\"; SameSite=None; Expires=Thu, 01 Jan 2026 00:00:00 GMT; Path=/edge.skype.com/a/b",
+            ),
         ] {
             assert_eq!(scoped_one(given, &route), wanted, "{given}");
         }
@@ -142,6 +154,9 @@ mod tests {
         }
         scope(&mut headers, &route(Some("/h.com"), "", "/"));
         let all = headers.get_all(header::SET_COOKIE).iter();
-        assert_eq!(all.collect::<Vec<_>>(), ["a=1; Path=/h.com", "b=2; Path=/h.com", "c=3; Path=/h.com"]);
+        assert_eq!(
+            all.collect::<Vec<_>>(),
+            ["a=1; Path=/h.com", "b=2; Path=/h.com", "c=3; Path=/h.com"]
+        );
     }
 }

@@ -10,9 +10,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 /// Chromium's ceiling on how long a preflight is remembered, in seconds.
 const MAX_AGE_S: &str = "7200";
-const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
-const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
-const PREFLIGHT_VARY: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
+const REQUEST_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-request-private-network");
+const ALLOW_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-allow-private-network");
+const PREFLIGHT_VARY: &str =
+    "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
 
 /// `cors_origins`, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +56,11 @@ impl CorsPolicy {
         let Ok(origin) = origin.to_str() else {
             return false;
         };
-        self.any || self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+        self.any
+            || self
+                .origins
+                .iter()
+                .any(|allowed| allowed.eq_ignore_ascii_case(origin))
     }
 }
 
@@ -67,15 +74,21 @@ pub fn decorate(headers: &mut HeaderMap, origin: &Origin) {
     for name in theirs {
         headers.remove(name);
     }
-    let exposed = exposed(headers);
     merge_vary(headers);
+    let exposed = exposed(headers);
     match origin {
         Origin::Absent => {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            headers.insert(
+                header::ACCESS_CONTROL_ALLOW_ORIGIN,
+                HeaderValue::from_static("*"),
+            );
         }
         Origin::Allowed(origin) => {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            headers.insert(
+                header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                HeaderValue::from_static("true"),
+            );
         }
         Origin::Denied => return,
     }
@@ -92,7 +105,9 @@ fn exposed(headers: &HeaderMap) -> Option<HeaderValue> {
         .map(HeaderName::as_str)
         .collect();
     names.sort_unstable();
-    HeaderValue::from_str(&names.join(", ")).ok().filter(|names| !names.is_empty())
+    HeaderValue::from_str(&names.join(", "))
+        .ok()
+        .filter(|names| !names.is_empty())
 }
 
 /// Adds Origin to Vary, unless it or `*` is there.
@@ -126,7 +141,9 @@ pub fn preflight(
     };
     match target {
         Ok(_) => {}
-        Err(Refusal::HostNotAllowed | Refusal::NoRoute) => return refused(ProxyError::HostNotAllowed),
+        Err(Refusal::HostNotAllowed | Refusal::NoRoute) => {
+            return refused(ProxyError::HostNotAllowed);
+        }
         Err(refusal) => return refused(ProxyError::from(*refusal)),
     }
     match Method::from_bytes(method.as_bytes()) {
@@ -137,19 +154,32 @@ pub fn preflight(
     Some(allowed_preflight(&parts.headers, method, allowed))
 }
 
-fn allowed_preflight(request: &HeaderMap, method: &HeaderValue, origin: &HeaderValue) -> Response<Bytes> {
+fn allowed_preflight(
+    request: &HeaderMap,
+    method: &HeaderValue,
+    origin: &HeaderValue,
+) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        HeaderValue::from_static("true"),
+    );
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE_S));
+    headers.insert(
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static(MAX_AGE_S),
+    );
     headers.insert(header::VARY, HeaderValue::from_static(PREFLIGHT_VARY));
     for asked in request.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         headers.append(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
     }
-    if request.get(REQUEST_PRIVATE_NETWORK).is_some_and(|asked| asked == "true") {
+    if request
+        .get(REQUEST_PRIVATE_NETWORK)
+        .is_some_and(|asked| asked == "true")
+    {
         headers.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
     }
     response

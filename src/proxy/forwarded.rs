@@ -23,14 +23,22 @@ pub fn set(to_upstream: &mut HeaderMap, client: &ClientInfo, trusted: &[IpNet]) 
     };
     let forwarded = forwarded_element(ip, proto, &client.authority);
     if !trusted {
-        for name in [X_REAL_IP, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, header::FORWARDED] {
+        for name in [
+            X_REAL_IP,
+            X_FORWARDED_FOR,
+            X_FORWARDED_PROTO,
+            X_FORWARDED_HOST,
+            header::FORWARDED,
+        ] {
             to_upstream.remove(name);
         }
     }
     append(to_upstream, X_FORWARDED_FOR, &ip.to_string());
     append(to_upstream, header::FORWARDED, &forwarded);
     keep_or_set(to_upstream, X_REAL_IP, &ip.to_string(), is_ip);
-    keep_or_set(to_upstream, X_FORWARDED_PROTO, proto, |v| matches!(v, "http" | "https"));
+    keep_or_set(to_upstream, X_FORWARDED_PROTO, proto, |v| {
+        matches!(v, "http" | "https")
+    });
     keep_or_set(to_upstream, X_FORWARDED_HOST, &client.authority, |v| {
         v.parse::<http::uri::Authority>().is_ok()
     });
@@ -60,14 +68,22 @@ fn is_token_byte(b: u8) -> bool {
 /// Several lines become one list, which ends in `value`.
 fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     let given = headers.get_all(&name).iter();
-    let mut list: Vec<&[u8]> = given.map(HeaderValue::as_bytes).filter(|v| !v.is_empty()).collect();
+    let mut list: Vec<&[u8]> = given
+        .map(HeaderValue::as_bytes)
+        .filter(|v| !v.is_empty())
+        .collect();
     list.push(value.as_bytes());
     if let Ok(list) = HeaderValue::from_bytes(&list.join(&b", "[..])) {
         headers.insert(name, list);
     }
 }
 
-fn keep_or_set(headers: &mut HeaderMap, name: HeaderName, value: &str, good: impl Fn(&str) -> bool) {
+fn keep_or_set(
+    headers: &mut HeaderMap,
+    name: HeaderName,
+    value: &str,
+    good: impl Fn(&str) -> bool,
+) {
     let mut given = headers.get_all(&name).iter();
     let kept = match (given.next(), given.next()) {
         (Some(one), None) => one.to_str().is_ok_and(good),
@@ -121,20 +137,37 @@ mod tests {
     fn what_a_client_says_of_itself_is_replaced() {
         for headers in [given(&LIES), HeaderMap::new()] {
             let mut headers = headers;
-            set(&mut headers, &client("203.0.113.9"), &["10.0.0.0/8".parse().expect("a network")]);
+            set(
+                &mut headers,
+                &client("203.0.113.9"),
+                &["10.0.0.0/8".parse().expect("a network")],
+            );
             assert_eq!(all(&headers, "x-forwarded-for"), ["203.0.113.9"]);
             assert_eq!(all(&headers, "x-real-ip"), ["203.0.113.9"]);
             assert_eq!(all(&headers, "x-forwarded-proto"), ["https"]);
-            assert_eq!(all(&headers, "x-forwarded-host"), ["proxy.example.com:8443"]);
-            assert_eq!(all(&headers, "forwarded"), ["for=203.0.113.9;host=\"proxy.example.com:8443\";proto=https"]);
+            assert_eq!(
+                all(&headers, "x-forwarded-host"),
+                ["proxy.example.com:8443"]
+            );
+            assert_eq!(
+                all(&headers, "forwarded"),
+                ["for=203.0.113.9;host=\"proxy.example.com:8443\";proto=https"]
+            );
         }
     }
 
     #[test]
     fn what_a_trusted_peer_says_is_appended_to_and_its_single_values_kept() {
         let mut headers = given(&LIES);
-        set(&mut headers, &client("::ffff:10.1.2.3"), &["10.0.0.0/8".parse().expect("a network")]);
-        assert_eq!(all(&headers, "x-forwarded-for"), ["1.1.1.1, 2.2.2.2, 3.3.3.3, 10.1.2.3"]);
+        set(
+            &mut headers,
+            &client("::ffff:10.1.2.3"),
+            &["10.0.0.0/8".parse().expect("a network")],
+        );
+        assert_eq!(
+            all(&headers, "x-forwarded-for"),
+            ["1.1.1.1, 2.2.2.2, 3.3.3.3, 10.1.2.3"]
+        );
         assert_eq!(all(&headers, "x-real-ip"), ["1.1.1.1"]);
         assert_eq!(all(&headers, "x-forwarded-proto"), ["http"]);
         assert_eq!(all(&headers, "x-forwarded-host"), ["front.example.com"]);
@@ -151,10 +184,17 @@ mod tests {
             ("x-forwarded-proto", "gopher"),
             ("x-forwarded-host", "a b"),
         ]);
-        set(&mut headers, &client("10.1.2.3"), &["10.0.0.0/8".parse().expect("a network")]);
+        set(
+            &mut headers,
+            &client("10.1.2.3"),
+            &["10.0.0.0/8".parse().expect("a network")],
+        );
         assert_eq!(all(&headers, "x-real-ip"), ["10.1.2.3"]);
         assert_eq!(all(&headers, "x-forwarded-proto"), ["https"]);
-        assert_eq!(all(&headers, "x-forwarded-host"), ["proxy.example.com:8443"]);
+        assert_eq!(
+            all(&headers, "x-forwarded-host"),
+            ["proxy.example.com:8443"]
+        );
     }
 
     #[test]
@@ -165,6 +205,9 @@ mod tests {
         client.tls = false;
         set(&mut headers, &client, &[]);
         assert_eq!(all(&headers, "x-forwarded-for"), ["2001:db8::7"]);
-        assert_eq!(all(&headers, "forwarded"), ["for=\"[2001:db8::7]\";host=proxy.example.com;proto=http"]);
+        assert_eq!(
+            all(&headers, "forwarded"),
+            ["for=\"[2001:db8::7]\";host=proxy.example.com;proto=http"]
+        );
     }
 }

@@ -56,8 +56,11 @@ pub fn check(parts: &request::Parts) -> Result<String, Refusal> {
     }
     let headers = &parts.headers;
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let several = lengths.next().is_some_and(|first| lengths.any(|other| other != first));
-    let both = headers.contains_key(header::CONTENT_LENGTH) && headers.contains_key(header::TRANSFER_ENCODING);
+    let several = lengths
+        .next()
+        .is_some_and(|first| lengths.any(|other| other != first));
+    let both = headers.contains_key(header::CONTENT_LENGTH)
+        && headers.contains_key(header::TRANSFER_ENCODING);
     if several || both {
         return Err(Refusal::BadLength);
     }
@@ -77,7 +80,9 @@ fn authority(parts: &request::Parts) -> Result<String, Refusal> {
     let uri = parts.uri.authority().map(|authority| authority.as_str());
     let used = match (uri, host) {
         (Some(uri), None) if parts.version >= Version::HTTP_2 => uri,
-        (Some(uri), Some(host)) if parts.version >= Version::HTTP_2 && !uri.eq_ignore_ascii_case(host) => {
+        (Some(uri), Some(host))
+            if parts.version >= Version::HTTP_2 && !uri.eq_ignore_ascii_case(host) =>
+        {
             return Err(Refusal::BadHost);
         }
         (Some(uri), Some(_)) => uri,
@@ -99,11 +104,16 @@ pub fn is_websocket(parts: &request::Parts) -> bool {
 /// Whether a comma-separated list header has `token`, in any case.
 pub fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     let tokens = headers.get_all(name).into_iter().flat_map(tokens);
-    tokens.into_iter().any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
+    tokens
+        .into_iter()
+        .any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii)
+    value
+        .as_bytes()
+        .split(|b| *b == b',')
+        .map(<[u8]>::trim_ascii)
 }
 
 /// The header block of a request for its upstream.
@@ -162,7 +172,11 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
 
 /// RFC 9113 §8.2.3: cookies that HTTP/2 split into several lines are one line to HTTP/1.1.
 fn merge_cookies(headers: &mut HeaderMap) {
-    let lines: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let lines: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     if lines.len() < 2 {
         return;
     }

@@ -27,13 +27,22 @@ pub enum Place {
 
 impl Location {
     /// Resolves `location` against the URL of `route`.
-    pub fn resolve(location: &[u8], route: &Route, router: &Router, client_authority: &str) -> Option<Self> {
+    pub fn resolve(
+        location: &[u8],
+        route: &Route,
+        router: &Router,
+        client_authority: &str,
+    ) -> Option<Self> {
         let text = escape(location)?;
         let (reference, fragment) = text.split_at(text.find('#').unwrap_or(text.len()));
         let (place, rest) = match split_scheme(reference) {
             Some((scheme, rest)) => {
-                let http = ["http", "ws"].iter().any(|s| scheme.eq_ignore_ascii_case(s));
-                let https = ["https", "wss"].iter().any(|s| scheme.eq_ignore_ascii_case(s));
+                let http = ["http", "ws"]
+                    .iter()
+                    .any(|s| scheme.eq_ignore_ascii_case(s));
+                let https = ["https", "wss"]
+                    .iter()
+                    .any(|s| scheme.eq_ignore_ascii_case(s));
                 if !http && !https {
                     return None;
                 }
@@ -74,12 +83,19 @@ fn escape(location: &[u8]) -> Option<String> {
 fn split_scheme(reference: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = reference.split_once(':')?;
     let good = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
     good.then_some((scheme, rest))
 }
 
 /// Splits `authority[/path][?query]`. A plain-http URL means the same host's TLS port.
-fn split_place<'a>(rest: &'a str, http: bool, router: &Router, client_authority: &str) -> Option<(Place, &'a str)> {
+fn split_place<'a>(
+    rest: &'a str,
+    http: bool,
+    router: &Router,
+    client_authority: &str,
+) -> Option<(Place, &'a str)> {
     let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     if router.is_own(authority, client_authority) {
         return Some((Place::Own, rest));
@@ -105,7 +121,9 @@ fn merge(base: &str, reference: &str) -> String {
     if reference.starts_with('?') {
         return format!("{base_path}{reference}");
     }
-    let directory = base_path.get(..=base_path.rfind('/').unwrap_or(0)).unwrap_or("/");
+    let directory = base_path
+        .get(..=base_path.rfind('/').unwrap_or(0))
+        .unwrap_or("/");
     format!("{directory}{reference}")
 }
 

@@ -92,7 +92,9 @@ pub fn decide(answer: &Answer<'_>, router: &Router) -> Decision {
         return Decision::Pass;
     };
     let from = answer.route;
-    let Some(location) = Location::resolve(location.as_bytes(), from, router, answer.client_authority) else {
+    let Some(location) =
+        Location::resolve(location.as_bytes(), from, router, answer.client_authority)
+    else {
         return Decision::Strip;
     };
     let fragment = location.fragment.clone();
@@ -109,7 +111,11 @@ fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// The route to follow, if it is allowed, and the path by which the client reaches the same place.
-fn destination(location: Location, answer: &Answer<'_>, router: &Router) -> (Option<Route>, String) {
+fn destination(
+    location: Location,
+    answer: &Answer<'_>,
+    router: &Router,
+) -> (Option<Route>, String) {
     let from = answer.route;
     let path = location.path_and_query;
     let authority = match location.place {

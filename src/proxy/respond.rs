@@ -120,7 +120,10 @@ pub fn respond(error: ProxyError, origin: &Origin) -> Response<Bytes> {
     *response.status_mut() = error.status();
     let length = HeaderValue::from(response.body().len());
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(header::CONTENT_LENGTH, length);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     add_hints(headers, error.status());
@@ -131,7 +134,10 @@ pub fn respond(error: ProxyError, origin: &Origin) -> Response<Bytes> {
 /// RFC 9110 §15.5.6: a 405 names what is allowed. A 429 or 503 says when to come back.
 fn add_hints(headers: &mut HeaderMap, status: StatusCode) {
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        headers.insert(
+            header::ALLOW,
+            HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        );
     }
     if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -155,7 +161,10 @@ mod tests {
             assert_eq!(body["message"], error.sentence());
             let headers = response.headers();
             assert_eq!(headers["content-length"], response.body().len().to_string());
-            assert_eq!(headers["access-control-allow-origin"], "https://app.example.com");
+            assert_eq!(
+                headers["access-control-allow-origin"],
+                "https://app.example.com"
+            );
             assert!(!headers.contains_key("server"));
         }
     }

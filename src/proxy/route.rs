@@ -173,7 +173,9 @@ impl Router {
                 (name, None) => {
                     name.eq_ignore_ascii_case(host)
                         && port.is_none_or(|p| p.bytes().all(|b| b.is_ascii_digit()))
-                        && !upstream.as_ref().is_some_and(|a| self.allow.names_exactly(a))
+                        && !upstream
+                            .as_ref()
+                            .is_some_and(|a| self.allow.names_exactly(a))
                 }
                 (_, Some(_)) => same_authority(authority, name),
             })
@@ -182,7 +184,12 @@ impl Router {
     /// The route to `authority`, found in an upstream's Location rather than in a target, for the client of `from`.
     ///
     /// The upstream of `from` itself is always allowed; any other host must be on the allow-list.
-    pub fn route_beside(&self, from: &Route, authority: &Authority, path_and_query: &str) -> Option<Route> {
+    pub fn route_beside(
+        &self,
+        from: &Route,
+        authority: &Authority,
+        path_and_query: &str,
+    ) -> Option<Route> {
         let same = from.host == authority.host && from.port == authority.port;
         let inside = below(path_and_query, &from.upstream_base).is_some();
         if same && inside {
@@ -193,7 +200,12 @@ impl Router {
         }
         if self.allow.allows(authority) {
             let mount = format!("{}/{authority}", from.base);
-            return Some(host_route(authority.clone(), from.base.clone(), mount, path_and_query.to_owned()));
+            return Some(host_route(
+                authority.clone(),
+                from.base.clone(),
+                mount,
+                path_and_query.to_owned(),
+            ));
         }
         same.then(|| Route {
             path_and_query: path_and_query.to_owned(),
@@ -214,7 +226,10 @@ impl Router {
             base = base.or(again);
             rest = after;
         }
-        (base.map(|prefix| format!("/{prefix}")).unwrap_or_default(), rest)
+        (
+            base.map(|prefix| format!("/{prefix}")).unwrap_or_default(),
+            rest,
+        )
     }
 
     fn strip_prefix<'a>(&self, rest: &'a str) -> (Option<&str>, &'a str) {
@@ -226,11 +241,14 @@ impl Router {
     }
 
     fn fixed_route(&self, base: &str, rest: &str, query: &str) -> Option<Route> {
-        self.fixed.iter().filter(|fixed| !fixed.prefix.is_empty()).find_map(|fixed| {
-            let after = below(rest, &fixed.prefix)?;
-            let mount = format!("{base}/{}", fixed.prefix);
-            Some(fixed.route(base, mount.clone(), Some(mount), skip_slashes(after), query))
-        })
+        self.fixed
+            .iter()
+            .filter(|fixed| !fixed.prefix.is_empty())
+            .find_map(|fixed| {
+                let after = below(rest, &fixed.prefix)?;
+                let mount = format!("{base}/{}", fixed.prefix);
+                Some(fixed.route(base, mount.clone(), Some(mount), skip_slashes(after), query))
+            })
     }
 
     /// The route of prefix `/`. Its cookies would reach every other route, so it has none.
@@ -243,7 +261,9 @@ impl Router {
         let (segment, after) = split_segment(rest);
         let Some(authority) = Authority::parse(segment) else {
             // What was meant as a host is refused as one; anything else is just no route.
-            let like_a_host = segment.bytes().any(|b| matches!(b, b'.' | b':' | b'@' | b'%' | b'['));
+            let like_a_host = segment
+                .bytes()
+                .any(|b| matches!(b, b'.' | b':' | b'@' | b'%' | b'['));
             return Err(match like_a_host {
                 true => Refusal::HostNotAllowed,
                 false => Refusal::NoRoute,
@@ -255,7 +275,12 @@ impl Router {
         let path_and_query = format!("/{}{query}", skip_slashes(after));
         // As the client wrote it: a cookie's Path is compared byte for byte.
         let mount = format!("{base}/{segment}");
-        Ok(host_route(authority, base.to_owned(), mount, path_and_query))
+        Ok(host_route(
+            authority,
+            base.to_owned(),
+            mount,
+            path_and_query,
+        ))
     }
 }
 
@@ -297,7 +322,14 @@ impl Fixed {
         })
     }
 
-    fn route(&self, base: &str, mount: String, cookie_path: Option<String>, rest: &str, query: &str) -> Route {
+    fn route(
+        &self,
+        base: &str,
+        mount: String,
+        cookie_path: Option<String>,
+        rest: &str,
+        query: &str,
+    ) -> Route {
         Route {
             host: self.upstream.host.clone(),
             port: self.upstream.port,
@@ -316,7 +348,9 @@ pub fn parse_upstream(url: &str) -> Option<(Authority, String)> {
     let rest = url.strip_prefix("https://")?;
     let (authority, path) = split_segment(rest);
     let base = path.strip_suffix('/')?;
-    let plain = base.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'\\'));
+    let plain = base
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'\\'));
     plain.then_some((Authority::parse_any(authority)?, base.to_owned()))
 }
 
@@ -344,8 +378,7 @@ pub(super) fn below<'a>(path: &'a str, parent: &str) -> Option<&'a str> {
 fn same_authority(a: &str, b: &str) -> bool {
     let ((a_host, a_port), (b_host, b_port)) = (split_port(a), split_port(b));
     let default = HTTPS_PORT.to_string();
-    a_host.eq_ignore_ascii_case(b_host)
-        && a_port.unwrap_or(&default) == b_port.unwrap_or(&default)
+    a_host.eq_ignore_ascii_case(b_host) && a_port.unwrap_or(&default) == b_port.unwrap_or(&default)
 }
 
 #[cfg(test)]

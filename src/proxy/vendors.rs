@@ -14,7 +14,7 @@ pub struct Preset {
     pub note: &'static str,
     /// Where the vendor says so.
     pub documentation: &'static str,
-    /// When hosts and routes were last compared with the documentation and a real SDK.
+    /// When hosts and routes were last compared with what the vendor documents and its SDK asks for.
     pub checked: &'static str,
     pub hosts: &'static [Hosts],
     /// Prefix and upstream.
@@ -31,7 +31,10 @@ pub struct Hosts {
 const HTTPS: &[RangeInclusive<u16>] = &[443..=443];
 
 const fn https(names: &'static [&'static str]) -> Hosts {
-    Hosts { ports: HTTPS, names }
+    Hosts {
+        ports: HTTPS,
+        names,
+    }
 }
 
 /// The names that `[proxy].vendors` accepts.
@@ -80,11 +83,25 @@ const PRESETS: [Preset; 8] = [
     Preset {
         name: "agora",
         note: "Agora Web SDK: AgoraRTC.setProxyServer(host).",
-        documentation: "https://docs.agora.io/en/video-calling/advanced-features/cloud-proxy",
+        documentation: "https://github.com/AgoraIO/Tools/blob/master/Proxy/proxy-for-webrtc/README.md",
         checked: "2026-11-20",
         hosts: &[Hosts {
-            ports: &[443..=443, 4700..=5000, 5668..=5669, 6080..=6080, 6443..=6443, 8667..=8667, 9667..=9667],
-            names: &["*.agora.io", "*.sd-rtn.com", "*.rtnsvc.com", "*.rtesvc.com", "*.agoraio.cn"],
+            ports: &[
+                443..=443,
+                4700..=5000,
+                5668..=5669,
+                6080..=6080,
+                6443..=6443,
+                8667..=8667,
+                9667..=9667,
+            ],
+            names: &[
+                "*.agora.io",
+                "*.sd-rtn.com",
+                "*.rtnsvc.com",
+                "*.rtesvc.com",
+                "*.agoraio.cn",
+            ],
         }],
         fixed: &[],
     },
@@ -115,7 +132,7 @@ const PRESETS: [Preset; 8] = [
     Preset {
         name: "watchrtc",
         note: "testRTC watchRTC: proxyUrl wss://HOST/websocket.",
-        documentation: "https://testrtc.com/docs/using-a-proxy-with-watchrtc/",
+        documentation: "https://testrtc.com/docs/setting-up-a-proxy-for-watchrtc-traffic/",
         checked: "2026-11-20",
         hosts: &[https(&[
             "watchrtc-server.cyara.com",
@@ -128,7 +145,7 @@ const PRESETS: [Preset; 8] = [
     Preset {
         name: "vonage",
         note: "Vonage Video (OpenTok): OT.setProxyUrl(url). The account's IP proxy add-on must be on.",
-        documentation: "https://tokbox.com/developer/guides/ip-proxy/",
+        documentation: "https://developer.vonage.com/en/video/guides/configurable-turn-servers",
         checked: "2026-11-20",
         hosts: &[https(&["*.opentok.com", "*.tokbox.com", "*.vonage.com"])],
         fixed: &[],
@@ -162,12 +179,23 @@ impl Preset {
     pub fn rules(&self) -> Vec<HostRule> {
         let pairs = self.hosts.iter().flat_map(|hosts| {
             let ports = || hosts.ports.iter().cloned().flatten();
-            hosts.names.iter().flat_map(move |name| ports().map(move |port| (*name, port)))
+            hosts
+                .names
+                .iter()
+                .flat_map(move |name| ports().map(move |port| (*name, port)))
         });
         pairs
             .map(|(name, port)| match name.strip_prefix("*.") {
-                Some(suffix) => HostRule { name: suffix.to_owned(), subdomains: true, port },
-                None => HostRule { name: name.to_owned(), subdomains: false, port },
+                Some(suffix) => HostRule {
+                    name: suffix.to_owned(),
+                    subdomains: true,
+                    port,
+                },
+                None => HostRule {
+                    name: name.to_owned(),
+                    subdomains: false,
+                    port,
+                },
             })
             .collect()
     }
