@@ -112,8 +112,7 @@ impl Dialer<'_> {
             }
             Err(_) => return Err(ProxyError::ConnectTimeout),
         };
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| ProxyError::TlsFailed)?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| ProxyError::TlsFailed)?;
         let connector = TlsConnector::from(Arc::clone(self.tls));
         match timeout(wait, connector.connect(name, socket)).await {
             Ok(Ok(stream)) => Ok(stream),
@@ -275,10 +274,7 @@ mod tests {
         let dir = std::env::temp_dir();
         let path = |name: &str| dir.join(format!("relayd-roots-{}-{name}", std::process::id()));
         let missing = path("missing.pem");
-        assert!(matches!(
-            tls(Some(&missing)),
-            Err(RootsError::Read { .. })
-        ));
+        assert!(matches!(tls(Some(&missing)), Err(RootsError::Read { .. })));
         let empty = path("empty.pem");
         std::fs::write(&empty, "no certificate here\n").expect("written");
         assert!(matches!(tls(Some(&empty)), Err(RootsError::Empty { .. })));

@@ -56,7 +56,7 @@ pub(super) async fn answer(
     };
     let answered = exchange.run(body, &mut record).await;
     let mut response = answered.unwrap_or_else(|error| exchange.refuse(error));
-    record.status = response.status();
+    record.status = response.status().as_u16();
     exchange.settle_connection(&mut response);
     if response.body().is_end_stream() {
         record.complete();
@@ -328,10 +328,7 @@ impl Journey<'_> {
     }
 
     /// Sends the request; once more on a fresh connection when a pooled one turned out to be closed.
-    async fn send(
-        &self,
-        mut body: RequestBody,
-    ) -> Result<(Response<Incoming>, Lease), ProxyError> {
+    async fn send(&self, mut body: RequestBody) -> Result<(Response<Incoming>, Lease), ProxyError> {
         let upstream = self.exchange.upstream();
         let mut connect = Connect::PooledOrFresh;
         loop {
@@ -443,8 +440,7 @@ impl Journey<'_> {
         settled.settle(&mut head.headers);
         let trailer = head.headers.remove(header::TRAILER);
         let silence_max = self.exchange.compiled.settings.timeouts.body_idle;
-        let mut response =
-            Response::new(ResponseBody::upstream(body, Some(lease), silence_max));
+        let mut response = Response::new(ResponseBody::upstream(body, Some(lease), silence_max));
         *response.status_mut() = head.status;
         *response.headers_mut() = self.to_client(head.headers);
         if let Some(trailer) = trailer {

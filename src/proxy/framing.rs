@@ -247,7 +247,10 @@ mod tests {
             ("Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"),
             ("Transfer-Encoding: chunked\r\n", "Content-Length: 5\r\n"),
             ("Content-Length: 5\r\n", "content-length: 5\r\n"),
-            ("Transfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\n"),
+            (
+                "Transfer-Encoding: chunked\r\n",
+                "Transfer-Encoding: chunked\r\n",
+            ),
             ("", "Transfer-Encoding: gzip, chunked\r\n"),
             ("", "Transfer-Encoding: identity\r\n"),
             ("", "Content-Length: +5\r\n"),
@@ -272,7 +275,14 @@ mod tests {
 
     #[test]
     fn a_chunk_size_that_is_no_number_is_refused() {
-        for size in ["", "-1", "g", "1_0", "ffffffffffffffff", "1ffffffffffffffff"] {
+        for size in [
+            "",
+            "-1",
+            "g",
+            "1_0",
+            "ffffffffffffffff",
+            "1ffffffffffffffff",
+        ] {
             let input = format!(
                 "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\n"
             );

@@ -131,6 +131,7 @@ pub(super) struct Guard<S> {
     /// Nothing more is read from the stream: refused, out of time, or at its end.
     ended: bool,
     half_closed: bool,
+    timed_out: bool,
 }
 
 impl<S> Guard<S> {
@@ -154,11 +155,17 @@ impl<S> Guard<S> {
             instead: b"",
             ended: false,
             half_closed: false,
+            timed_out: false,
         }
     }
 
     pub(super) fn into_inner(self) -> S {
         self.stream
+    }
+
+    /// Whether the connection ended because one of its times was over.
+    pub(super) fn timed_out(&self) -> bool {
+        self.timed_out
     }
 
     /// Whether the client may still be sending something that will never be read.
@@ -217,6 +224,7 @@ impl<S> Guard<S> {
             deadline.set(time);
         }
         ready!(deadline.poll(cx));
+        self.timed_out = true;
         Poll::Ready(io::Error::new(
             io::ErrorKind::TimedOut,
             "the client takes no bytes",
@@ -280,6 +288,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
         }
         ready!(this.poll_read_time(cx));
         this.ended = true;
+        this.timed_out = true;
         Poll::Ready(Ok(()))
     }
 }

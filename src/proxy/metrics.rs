@@ -36,8 +36,8 @@ pub(super) enum StatusClass {
 }
 
 impl StatusClass {
-    pub(super) fn of(status: http::StatusCode) -> Self {
-        match status.as_u16() {
+    pub(super) fn of(status: u16) -> Self {
+        match status {
             0..200 => Self::Informational,
             200..300 => Self::Success,
             300..400 => Self::Redirection,
@@ -69,6 +69,27 @@ impl RequestKind {
     }
 }
 
+/// Why a client's connection ended before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum ClientFault {
+    /// What it sent is not HTTP, or is ambiguous.
+    Malformed,
+    /// It fell silent in a head, or took no bytes of an answer.
+    TimedOut,
+    /// It went away in a request or an answer, or broke the rules of HTTP/2.
+    BrokenOff,
+}
+
+impl ClientFault {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::TimedOut => "timed out",
+            Self::BrokenOff => "broken off",
+        }
+    }
+}
+
 macro_rules! label_value {
     ($($label:ty),*) => {$(
         impl EncodeLabelValue for $label {
@@ -79,7 +100,7 @@ macro_rules! label_value {
     )*};
 }
 
-label_value!(RequestKind, StatusClass, End);
+label_value!(RequestKind, StatusClass, ClientFault, End);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct RequestLabels {
@@ -97,11 +118,17 @@ pub(super) struct EndLabel {
     pub(super) reason: End,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct FaultLabel {
+    pub(super) reason: ClientFault,
+}
+
 /// The proxy's counters.
 #[derive(Debug)]
 pub struct Metrics {
     pub(super) requests: Family<RequestLabels, Counter>,
     pub(super) errors: Family<ErrorLabel, Counter>,
+    pub(super) client_faults: Family<FaultLabel, Counter>,
     pub(super) seconds: Histogram,
     pub(super) request_bytes: Counter,
     pub(super) response_bytes: Counter,
@@ -123,6 +150,7 @@ impl Default for Metrics {
         Self {
             requests: Family::default(),
             errors: Family::default(),
+            client_faults: Family::default(),
             // A pooled answer takes milliseconds, a long poll 40 to 70 s.
             seconds: Histogram::new([
                 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -219,6 +247,11 @@ impl Metrics {
             "relayd_proxy_errors",
             "Answers made here because of an error, by reason",
             self.errors.clone(),
+        );
+        registry.register(
+            "relayd_proxy_client_faults",
+            "Client connections that ended before their time, by reason",
+            self.client_faults.clone(),
         );
         registry.register(
             "relayd_proxy_tunnel_ends",

@@ -3,11 +3,14 @@
 use super::body::{BodyError, Counts, Upload};
 use super::guard::UnderWay;
 use super::metrics::{RequestKind, RequestLabels, StatusClass};
-use http::{Method, StatusCode};
+use http::Method;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// What is logged when the client went away before there was an answer: nginx's number for it.
+const NO_ANSWER: u16 = 499;
 
 /// How the answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +40,7 @@ pub(super) struct Record {
     pub(super) path: String,
     pub(super) client: IpAddr,
     pub(super) kind: RequestKind,
-    pub(super) status: StatusCode,
+    pub(super) status: u16,
     /// From the request's head to the head of the upstream's answer, redirects included.
     pub(super) upstream: Option<Duration>,
     pub(super) upload: Option<Rc<Upload>>,
@@ -49,7 +52,12 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(method: Method, client: IpAddr, counts: &Counts, under_way: UnderWay) -> Self {
+    pub(super) fn new(
+        method: Method,
+        client: IpAddr,
+        counts: &Counts,
+        under_way: UnderWay,
+    ) -> Self {
         counts.under_way.inc();
         Self {
             method,
@@ -57,7 +65,7 @@ impl Record {
             path: String::new(),
             client,
             kind: RequestKind::Refused,
-            status: StatusCode::BAD_REQUEST,
+            status: NO_ANSWER,
             upstream: None,
             upload: None,
             started: Instant::now(),
@@ -108,7 +116,7 @@ impl Drop for Record {
             method = %self.method,
             host = self.host,
             path = self.path,
-            status = self.status.as_u16(),
+            status = self.status,
             bytes = self.bytes,
             request_bytes = sent,
             duration_ms = took.as_millis() as u64,

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 /// How long an answer with addresses is used; the system's resolver does not tell the records' own lifetime.
@@ -19,6 +20,8 @@ const POSITIVE: Duration = Duration::from_secs(30);
 /// How long a failure is remembered.
 const NEGATIVE: Duration = Duration::from_secs(5);
 const NAMES_MAX: usize = 1024;
+/// Lookups at once. Each of the system's holds a thread until it ends, also when nobody waits for it any more.
+const LOOKUPS_MAX: usize = 16;
 
 /// The addresses of a name, in the order in which they are to be tried.
 pub type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>>>>;
@@ -59,6 +62,7 @@ type Known = Result<Rc<[IpAddr]>, Unresolved>;
 pub(super) struct Cache {
     resolver: Arc<dyn Resolve>,
     names: RefCell<HashMap<Box<str>, (Known, Instant)>>,
+    lookups: Arc<Semaphore>,
 }
 
 impl Cache {
@@ -66,27 +70,49 @@ impl Cache {
         Self {
             resolver,
             names: RefCell::default(),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
         }
     }
 
-    /// At least one address, or why there is none.
+    /// At least one address, or why there is none. Runs in a `LocalSet`.
     pub(super) async fn lookup(&self, host: &str, wait: Duration) -> Known {
-        if let Some((known, until)) = self.names.borrow().get(host)
-            && Instant::now() < *until
-        {
-            return known.clone();
+        if let Some(known) = self.known(host) {
+            return known;
         }
-        let known: Known = match timeout(wait, self.resolver.resolve(host)).await {
-            Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses.into()),
-            Ok(Ok(_)) => Err(Unresolved::NotFound),
-            Ok(Err(error)) => {
-                tracing::debug!(target: "relayd::proxy", host, %error, "name not resolved");
-                Err(Unresolved::NotFound)
-            }
+        let known = match timeout(wait, self.ask(host)).await {
+            Ok(known) => known,
             Err(_) => Err(Unresolved::TimedOut),
         };
         self.remember(host, known.clone());
         known
+    }
+
+    fn known(&self, host: &str) -> Option<Known> {
+        let names = self.names.borrow();
+        let (known, until) = names.get(host)?;
+        (Instant::now() < *until).then(|| known.clone())
+    }
+
+    async fn ask(&self, host: &str) -> Known {
+        let permit = Arc::clone(&self.lookups).acquire_owned().await;
+        // Another request may have learned it while this one waited.
+        if let Some(known) = self.known(host) {
+            return known;
+        }
+        let lookup = self.resolver.resolve(host);
+        let lookup = tokio::task::spawn_local(async move {
+            let found = lookup.await;
+            drop(permit);
+            found
+        });
+        match lookup.await {
+            Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses.into()),
+            Ok(Ok(_)) | Err(_) => Err(Unresolved::NotFound),
+            Ok(Err(error)) => {
+                tracing::debug!(target: "relayd::proxy", host, %error, "name not resolved");
+                Err(Unresolved::NotFound)
+            }
+        }
     }
 
     fn remember(&self, host: &str, known: Known) {
@@ -131,11 +157,11 @@ mod tests {
     }
 
     fn block_on<T>(test: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread()
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .expect("a runtime")
-            .block_on(test)
+            .expect("a runtime");
+        tokio::task::LocalSet::new().block_on(&runtime, test)
     }
 
     const WAIT: Duration = Duration::from_secs(5);
@@ -176,6 +202,27 @@ mod tests {
         let cache = Cache::new(Arc::new(Silent));
         let looked_up = block_on(cache.lookup("a.example", Duration::from_millis(1)));
         assert_eq!(looked_up, Err(Unresolved::TimedOut));
+    }
+
+    #[test]
+    fn lookups_that_do_not_end_are_bounded_in_number() {
+        struct Hanging(Arc<AtomicUsize>);
+        impl Resolve for Hanging {
+            fn resolve(&self, _: &str) -> Addresses {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                Box::pin(std::future::pending())
+            }
+        }
+        let asked = Arc::new(AtomicUsize::new(0));
+        let cache = Cache::new(Arc::new(Hanging(Arc::clone(&asked))));
+        block_on(async {
+            for n in 0..LOOKUPS_MAX + 5 {
+                let name = format!("{n}.example");
+                let looked_up = cache.lookup(&name, Duration::from_millis(1)).await;
+                assert_eq!(looked_up, Err(Unresolved::TimedOut));
+            }
+        });
+        assert_eq!(asked.load(Ordering::Relaxed), LOOKUPS_MAX);
     }
 
     #[test]

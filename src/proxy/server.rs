@@ -6,9 +6,9 @@
 use super::body::ResponseBody;
 use super::forward;
 use super::guard::{Activity, Guard};
-use super::metrics::EndLabel;
+use super::metrics::{ClientFault, EndLabel, FaultLabel};
 use super::timer::Deadline;
-use super::tunnel::{self, Side};
+use super::tunnel::{self, Carried, End, Side};
 use super::{Compiled, ConnectionInfo, Local, Proxy, connect};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -132,41 +133,50 @@ where
         path,
         idle,
     } = tunnel;
-    let counts = Arc::clone(&permit.0.counts);
-    let started = Instant::now();
-    counts.tunnels.inc();
-    let open = OnDrop(|| {
-        counts.tunnels.dec();
-    });
-    let summary = tunnel::run(client, upstream, idle).await;
-    drop((open, permit));
-    counts
-        .tunnel_bytes_to_upstream
-        .inc_by(summary.to_upstream);
-    counts.tunnel_bytes_to_client.inc_by(summary.to_client);
-    let reason = EndLabel {
-        reason: summary.end,
-    };
-    counts.tunnel_ends.get_or_create(&reason).inc();
-    tracing::info!(
-        target: "relayd::proxy",
-        client = %info.client.ip(),
+    permit.0.counts.tunnels.inc();
+    let mut record = TunnelRecord {
+        client: info.client.ip(),
         host,
         path,
-        bytes_to_upstream = summary.to_upstream,
-        bytes_to_client = summary.to_client,
-        duration_ms = started.elapsed().as_millis() as u64,
-        end = summary.end.label(),
-        "tunnel"
-    );
+        started: Instant::now(),
+        carried: Carried::default(),
+        end: End::Stopped,
+        permit,
+    };
+    record.end = tunnel::run(client, upstream, idle, &record.carried).await;
 }
 
-/// Runs at the end of a scope, also when its future is dropped half-way.
-struct OnDrop<F: FnMut()>(F);
+/// A tunnel's line in the log and its place in the counters, written when it is gone.
+struct TunnelRecord {
+    client: IpAddr,
+    host: String,
+    path: String,
+    started: Instant,
+    carried: Carried,
+    end: End,
+    permit: TunnelPermit,
+}
 
-impl<F: FnMut()> Drop for OnDrop<F> {
+impl Drop for TunnelRecord {
     fn drop(&mut self) {
-        (self.0)();
+        let counts = &self.permit.0.counts;
+        let (to_upstream, to_client) = (self.carried.to_upstream(), self.carried.to_client());
+        counts.tunnels.dec();
+        counts.tunnel_bytes_to_upstream.inc_by(to_upstream);
+        counts.tunnel_bytes_to_client.inc_by(to_client);
+        let reason = EndLabel { reason: self.end };
+        counts.tunnel_ends.get_or_create(&reason).inc();
+        tracing::info!(
+            target: "relayd::proxy",
+            client = %self.client,
+            host = self.host,
+            path = self.path,
+            bytes_to_upstream = to_upstream,
+            bytes_to_client = to_client,
+            duration_ms = self.started.elapsed().as_millis() as u64,
+            end = self.end.label(),
+            "tunnel"
+        );
     }
 }
 
@@ -197,6 +207,7 @@ where
     if settings.limits.headers != HEADERS_INLINE {
         builder.max_headers(settings.limits.headers);
     }
+    let proxy = Arc::clone(&local.proxy);
     let service = service(local, Rc::clone(&connection));
     let mut serving = builder.serve_connection(TokioIo::new(guard), service);
     let mut drain = Drain::new(&connection);
@@ -210,11 +221,16 @@ where
         Pin::new(&mut serving).poll(cx)
     })
     .await;
-    if let Err(error) = &served {
-        tracing::debug!(target: "relayd::proxy", client = %connection.info.client, %error, "client connection ended");
-    }
     let parts = serving.into_parts();
     let guard = parts.io.into_inner();
+    if let Err(error) = served {
+        let fault = match guard.timed_out() {
+            true => ClientFault::TimedOut,
+            false if error.is_parse() => ClientFault::Malformed,
+            false => ClientFault::BrokenOff,
+        };
+        faulty(&proxy, &connection, fault, &error);
+    }
     if let Some(tunnel) = connection.tunnel.take() {
         let client = Side {
             early: parts.read_buf.to_vec(),
@@ -224,6 +240,13 @@ where
     }
     end(guard).await;
     None
+}
+
+fn faulty(proxy: &Proxy, connection: &Connection, reason: ClientFault, error: &hyper::Error) {
+    let label = FaultLabel { reason };
+    proxy.counts.client_faults.get_or_create(&label).inc();
+    let client = connection.info.client;
+    tracing::debug!(target: "relayd::proxy", %client, %error, reason = reason.label(), "client connection ended");
 }
 
 /// Closes in a way that lets the last answer arrive.
@@ -259,6 +282,7 @@ async fn http2<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let proxy = Arc::clone(&local.proxy);
     let limits = &compiled.settings.limits;
     let serving = http2::Builder::new(Spawn)
         .timer(TokioTimer::new())
@@ -267,10 +291,7 @@ where
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .max_send_buf_size(BUFFER_BYTES)
-        .serve_connection(
-            TokioIo::new(stream),
-            service(local, Rc::clone(&connection)),
-        );
+        .serve_connection(TokioIo::new(stream), service(local, Rc::clone(&connection)));
     let mut serving = pin!(serving);
     let mut drain = Drain::new(&connection);
     let mut draining = pin!(drain.begun());
@@ -299,7 +320,7 @@ where
     })
     .await;
     if let Err(error) = served {
-        tracing::debug!(target: "relayd::proxy", client = %connection.info.client, %error, "client connection ended");
+        faulty(&proxy, &connection, ClientFault::BrokenOff, &error);
     }
     None
 }

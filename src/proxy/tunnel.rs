@@ -7,7 +7,7 @@
 //! The end of one side is passed on as a half-close; the other direction goes on, for [`HALF_CLOSED_IDLE`] of silence at most.
 
 use super::timer::Deadline;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -38,6 +38,8 @@ pub(super) enum End {
     ClientError,
     UpstreamError,
     Idle,
+    /// relayd itself stopped.
+    Stopped,
 }
 
 impl End {
@@ -48,16 +50,30 @@ impl End {
             Self::ClientError => "client connection failed",
             Self::UpstreamError => "upstream connection failed",
             Self::Idle => "idle",
+            Self::Stopped => "stopped",
         }
     }
 }
 
-/// What a tunnel has carried, in bytes, and how it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Summary {
-    pub(super) to_upstream: u64,
-    pub(super) to_client: u64,
-    pub(super) end: End,
+/// What a tunnel has carried so far, in bytes: readable from outside, also when its future is dropped half-way.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    to_upstream: Cell<u64>,
+    to_client: Cell<u64>,
+}
+
+impl Carried {
+    pub(super) fn to_upstream(&self) -> u64 {
+        self.to_upstream.get()
+    }
+
+    pub(super) fn to_client(&self) -> u64 {
+        self.to_client.get()
+    }
+
+    fn total(&self) -> u64 {
+        self.to_upstream.get().wrapping_add(self.to_client.get())
+    }
 }
 
 /// One side of a tunnel and what had been read from it before the tunnel began.
@@ -67,7 +83,12 @@ pub(super) struct Side<S> {
 }
 
 /// Carries bytes between the two until it ends; drops both then.
-pub(super) async fn run<C, U>(client: Side<C>, upstream: Side<U>, idle: Duration) -> Summary
+pub(super) async fn run<C, U>(
+    client: Side<C>,
+    upstream: Side<U>,
+    idle: Duration,
+    carried: &Carried,
+) -> End
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
@@ -75,38 +96,35 @@ where
     let mut tunnel = Tunnel {
         client: client.stream,
         upstream: upstream.stream,
-        to_upstream: Direction::new(client.early),
-        to_client: Direction::new(upstream.early),
+        to_upstream: Direction::new(client.early, &carried.to_upstream),
+        to_client: Direction::new(upstream.early, &carried.to_client),
+        carried,
         deadline: Deadline::after(idle),
         idle,
         first: None,
     };
-    let end = poll_fn(|cx| tunnel.poll(cx)).await;
-    Summary {
-        to_upstream: tunnel.to_upstream.carried,
-        to_client: tunnel.to_client.carried,
-        end,
-    }
+    poll_fn(|cx| tunnel.poll(cx)).await
 }
 
-struct Tunnel<C, U> {
+struct Tunnel<'a, C, U> {
     client: C,
     upstream: U,
-    to_upstream: Direction,
-    to_client: Direction,
+    to_upstream: Direction<'a>,
+    to_client: Direction<'a>,
+    carried: &'a Carried,
     deadline: Deadline,
     idle: Duration,
     /// Which side closed first.
     first: Option<End>,
 }
 
-impl<C, U> Tunnel<C, U>
+impl<C, U> Tunnel<'_, C, U>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let before = self.to_upstream.carried + self.to_client.carried;
+        let before = self.carried.total();
         let up = self
             .to_upstream
             .poll(cx, &mut self.client, &mut self.upstream);
@@ -133,7 +151,7 @@ where
         if let (Some(end), Poll::Ready(Ok(())), Poll::Ready(Ok(()))) = (self.first, up, down) {
             return Poll::Ready(end);
         }
-        if self.to_upstream.carried + self.to_client.carried > before {
+        if self.carried.total() != before {
             self.deadline.set(self.idle);
         }
         ready!(self.deadline.poll(cx));
@@ -157,27 +175,32 @@ impl Failed {
     }
 }
 
-struct Direction {
+struct Direction<'a> {
     /// What the receiving side did not take yet begins at `written`.
     pending: Vec<u8>,
     written: usize,
     /// Bytes handed to the receiving side.
-    carried: u64,
+    carried: &'a Cell<u64>,
     flush: bool,
     source_ended: bool,
     done: bool,
 }
 
-impl Direction {
-    fn new(early: Vec<u8>) -> Self {
+impl<'a> Direction<'a> {
+    fn new(early: Vec<u8>, carried: &'a Cell<u64>) -> Self {
         Self {
             pending: early,
             written: 0,
-            carried: 0,
+            carried,
             flush: false,
             source_ended: false,
             done: false,
         }
+    }
+
+    fn count(&self, bytes: usize) {
+        self.carried
+            .set(self.carried.get().wrapping_add(bytes as u64));
     }
 
     /// Moves what can be moved; ready when the source has ended and its end has been passed on.
@@ -226,7 +249,7 @@ impl Direction {
             match Pin::new(&mut *to).poll_write(cx, rest) {
                 Poll::Ready(Ok(taken @ 1..)) => {
                     self.written += taken;
-                    self.carried += taken as u64;
+                    self.count(taken);
                     self.flush = true;
                 }
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failed::Writing)),
@@ -270,7 +293,7 @@ impl Direction {
                 Poll::Ready(Ok(0) | Err(_)) => return Err(Failed::Writing),
                 Poll::Pending => 0,
             };
-            self.carried += taken as u64;
+            self.count(taken);
             self.flush = true;
             if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
                 self.pending = rest.to_vec();
@@ -316,16 +339,29 @@ mod tests {
         }
     }
 
+    /// How it ended, and what it carried to the upstream and to the client.
+    fn spawn(
+        client: Side<DuplexStream>,
+        upstream: Side<DuplexStream>,
+        idle: Duration,
+    ) -> tokio::task::JoinHandle<(End, u64, u64)> {
+        tokio::task::spawn_local(async move {
+            let carried = Carried::default();
+            let end = run(client, upstream, idle, &carried).await;
+            (end, carried.to_upstream(), carried.to_client())
+        })
+    }
+
     #[test]
     fn bytes_that_came_early_on_either_side_go_first() {
         block_on(async {
             let (mut client, inner_client) = duplex(64);
             let (mut upstream, inner_upstream) = duplex(64);
-            let tunnel = tokio::task::spawn_local(run(
+            let tunnel = spawn(
                 side(inner_client, b"early from client,"),
                 side(inner_upstream, b"early from upstream,"),
                 LONG,
-            ));
+            );
             client.write_all(b"later").await.expect("written");
             upstream.write_all(b"later").await.expect("written");
             client.shutdown().await.expect("shut down");
@@ -338,8 +374,8 @@ mod tests {
                 .expect("read");
             assert_eq!(at_client, "early from upstream,later");
             assert_eq!(at_upstream, "early from client,later");
-            let summary = tunnel.await.expect("joined");
-            assert_eq!((summary.to_upstream, summary.to_client), (23, 25));
+            let (_, to_upstream, to_client) = tunnel.await.expect("joined");
+            assert_eq!((to_upstream, to_client), (23, 25));
         });
     }
 
@@ -348,11 +384,7 @@ mod tests {
         block_on(async {
             let (mut client, inner_client) = duplex(64);
             let (mut upstream, inner_upstream) = duplex(64);
-            let tunnel = tokio::task::spawn_local(run(
-                side(inner_client, b""),
-                side(inner_upstream, b""),
-                LONG,
-            ));
+            let tunnel = spawn(side(inner_client, b""), side(inner_upstream, b""), LONG);
             client.shutdown().await.expect("shut down");
             assert_eq!(upstream.read(&mut [0; 8]).await.expect("the end"), 0);
             upstream.write_all(b"still here").await.expect("written");
@@ -360,7 +392,7 @@ mod tests {
             let mut text = String::new();
             client.read_to_string(&mut text).await.expect("read");
             assert_eq!(text, "still here");
-            assert_eq!(tunnel.await.expect("joined").end, End::Client);
+            assert_eq!(tunnel.await.expect("joined").0, End::Client);
         });
     }
 
@@ -369,11 +401,7 @@ mod tests {
         block_on(async {
             let (client, inner_client) = duplex(1 << 20);
             let (upstream, inner_upstream) = duplex(7);
-            let tunnel = tokio::task::spawn_local(run(
-                side(inner_client, b""),
-                side(inner_upstream, b""),
-                LONG,
-            ));
+            let tunnel = spawn(side(inner_client, b""), side(inner_upstream, b""), LONG);
             let sent: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
             let (_client_read, mut client_write) = tokio::io::split(client);
             let (mut upstream_read, upstream_write) = tokio::io::split(upstream);
@@ -387,7 +415,7 @@ mod tests {
             writer.await.expect("joined");
             assert_eq!(got, sent);
             drop((upstream_read, upstream_write));
-            assert_eq!(tunnel.await.expect("joined").to_upstream, 200_000);
+            assert_eq!(tunnel.await.expect("joined").1, 200_000);
         });
     }
 
@@ -396,13 +424,9 @@ mod tests {
         block_on(async {
             let (_client, inner_client) = duplex(64);
             let (_upstream, inner_upstream) = duplex(64);
-            let summary = run(
-                side(inner_client, b""),
-                side(inner_upstream, b""),
-                Duration::from_millis(5),
-            )
-            .await;
-            assert_eq!(summary.end, End::Idle);
+            let idle = Duration::from_millis(5);
+            let tunnel = spawn(side(inner_client, b""), side(inner_upstream, b""), idle);
+            assert_eq!(tunnel.await.expect("joined").0, End::Idle);
         });
     }
 }

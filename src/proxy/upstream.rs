@@ -181,7 +181,9 @@ impl Upstream<'_> {
 
     fn admit(&self, authority: &str) -> Result<Permit, ProxyError> {
         let max = self.compiled.settings.limits.upstream_connections_per_host;
-        self.pool.admit(authority, max).ok_or(ProxyError::UpstreamBusy)
+        self.pool
+            .admit(authority, max)
+            .ok_or(ProxyError::UpstreamBusy)
     }
 
     fn lease(&self, authority: String, sender: Sender, permit: Permit) -> Lease {

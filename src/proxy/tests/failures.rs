@@ -16,7 +16,10 @@ async fn refused(world: &World, status: u16, error: ProxyError) {
     let mut client = world.client();
     client.get("/").await;
     let answer = client.message().await;
-    assert_eq!((answer.status(), answer.error()), (status, error.label().to_owned()));
+    assert_eq!(
+        (answer.status(), answer.error()),
+        (status, error.label().to_owned())
+    );
     assert_eq!(answer.head.one("access-control-allow-origin"), Some("*"));
     assert!(!answer.text().contains("127.0.0.1"), "{}", answer.text());
     assert_eq!(world.errors(error), 1);
@@ -74,8 +77,14 @@ fn a_certificate_for_another_name_of_another_issuer_or_of_another_time_is_502_an
         let ca = Authority::new;
         let (own, foreign) = (ca(), ca());
         for (certificate, error) in [
-            (own.certificate(&["else.test"]), ProxyError::TlsCertificateWrongName),
-            (foreign.certificate(&[ORIGIN]), ProxyError::TlsCertificateUntrusted),
+            (
+                own.certificate(&["else.test"]),
+                ProxyError::TlsCertificateWrongName,
+            ),
+            (
+                foreign.certificate(&[ORIGIN]),
+                ProxyError::TlsCertificateUntrusted,
+            ),
             (
                 own.certificate_for_years(&[ORIGIN], 2000, 2001),
                 ProxyError::TlsCertificateExpired,
@@ -110,7 +119,10 @@ fn an_upstream_that_closes_or_talks_nonsense_is_502() {
             ("", ProxyError::UpstreamClosed),
             ("HTTP/1.1 200 OK\r\nContent-", ProxyError::UpstreamClosed),
             ("SSH-2.0-OpenSSH_9.6\r\n\r\n", ProxyError::UpstreamInvalid),
-            ("HTTP/1.1 200 OK\r\nbroken header\r\n\r\n", ProxyError::UpstreamInvalid),
+            (
+                "HTTP/1.1 200 OK\r\nbroken header\r\n\r\n",
+                ProxyError::UpstreamInvalid,
+            ),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
                 ProxyError::UpstreamInvalid,
@@ -132,7 +144,11 @@ fn an_upstream_that_closes_or_talks_nonsense_is_502() {
             origin.send(answer).await;
             drop(origin);
             let got = client.message().await;
-            assert_eq!((got.status(), got.error()), (502, error.label().to_owned()), "{answer:?}");
+            assert_eq!(
+                (got.status(), got.error()),
+                (502, error.label().to_owned()),
+                "{answer:?}"
+            );
         }
     });
 }
@@ -152,8 +168,11 @@ fn an_answer_shorter_than_it_claims_is_cut_off_and_not_made_to_look_whole() {
             origin.send(start).await;
             drop(origin);
             client.head().await;
-            let rest = String::from_utf8(client.to_end().await).expect("text");
-            assert!(rest.contains("short") && !rest.contains("0\r\n\r\n"), "{rest:?}");
+            let rest = String::from_utf8(client.rest().await).expect("text");
+            assert!(
+                rest.contains("short") && !rest.contains("0\r\n\r\n"),
+                "{rest:?}"
+            );
         }
     });
 }
@@ -191,7 +210,7 @@ fn an_upstream_that_falls_silent_in_its_body_is_cut_off() {
             .send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort")
             .await;
         client.head().await;
-        assert_eq!(client.to_end().await, b"short");
+        assert_eq!(client.rest().await, b"short");
         assert!(origin.ends().await);
     });
 }
@@ -218,7 +237,10 @@ fn a_body_over_the_limit_is_413_by_its_length_and_by_its_chunks() {
         origin.head().await;
         client.send("2\r\nde\r\n").await;
         let answer = client.message().await;
-        assert_eq!((answer.status(), answer.error().as_str()), (413, "body_too_large"));
+        assert_eq!(
+            (answer.status(), answer.error().as_str()),
+            (413, "body_too_large")
+        );
     });
 }
 
@@ -233,7 +255,10 @@ fn a_body_that_stops_coming_is_408() {
             ))
             .await;
         let answer = client.message().await;
-        assert_eq!((answer.status(), answer.error().as_str()), (408, "request_timeout"));
+        assert_eq!(
+            (answer.status(), answer.error().as_str()),
+            (408, "request_timeout")
+        );
         assert!(client.ends().await);
     });
 }
@@ -277,9 +302,8 @@ fn a_client_that_takes_no_bytes_is_let_go() {
             .send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
             .await;
         let chunk = vec![b'x'; 1 << 16];
-        while origin.stream.write_all(&chunk).await.is_ok()
-            && origin.stream.flush().await.is_ok()
-        {}
+        while origin.stream.write_all(&chunk).await.is_ok() && origin.stream.flush().await.is_ok() {
+        }
     });
 }
 
@@ -300,8 +324,7 @@ fn an_idle_upstream_connection_is_closed_after_its_time() {
 #[test]
 fn more_requests_than_a_host_may_have_under_way_are_503_and_other_hosts_go_on() {
     block_on(async {
-        let world =
-            World::with(|settings| settings.limits.upstream_connections_per_host = 1).await;
+        let world = World::with(|settings| settings.limits.upstream_connections_per_host = 1).await;
         let (mut first, mut second) = (world.client(), world.client());
         first.get("/").await;
         let mut origin = world.origin.take().await;
@@ -327,13 +350,14 @@ fn more_requests_than_a_host_may_have_under_way_are_503_and_other_hosts_go_on() 
 #[test]
 fn more_requests_a_second_than_an_address_may_make_are_429() {
     block_on(async {
-        let world =
-            World::with(|settings| settings.limits.requests_per_s_per_address = 2).await;
+        let world = World::with(|settings| settings.limits.requests_per_s_per_address = 2).await;
         let mut client = world.client();
         let mut statuses = Vec::new();
         for _ in 0..8 {
             client
-                .send(format!("GET /healthcheck HTTP/1.1\r\nHost: {PROXY}\r\n\r\n"))
+                .send(format!(
+                    "GET /healthcheck HTTP/1.1\r\nHost: {PROXY}\r\n\r\n"
+                ))
                 .await;
             statuses.push(client.message().await.status());
         }
@@ -355,7 +379,9 @@ fn a_large_answer_arrives_whole() {
         let sending = tokio::task::spawn_local(async move {
             let length = sent.len();
             origin
-                .send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"))
+                .send(format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"
+                ))
                 .await;
             origin.send(sent).await;
             origin

@@ -8,7 +8,7 @@ async fn raw(world: &World, request: &str) -> String {
     let mut client = world.client();
     // It may be refused before its last byte was taken.
     let _ = client.stream.write_all(request.as_bytes()).await;
-    String::from_utf8(client.to_end().await).expect("text")
+    String::from_utf8(client.rest().await).expect("text")
 }
 
 #[test]
@@ -18,11 +18,17 @@ fn an_ambiguous_request_is_answered_400_and_nothing_behind_it_is_served() {
         let start = format!("POST /{ORIGIN}/ HTTP/1.1\r\nHost: {PROXY}\r\n");
         let smuggled = format!("GET /{ORIGIN}/smuggled HTTP/1.1\r\nHost: {PROXY}\r\n\r\n");
         for request in [
-            format!("{start}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"),
-            format!("{start}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n{smuggled}"),
+            format!(
+                "{start}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
+            ),
+            format!(
+                "{start}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n{smuggled}"
+            ),
             format!("{start}Content-Length: 4\r\nContent-Length: 5\r\n\r\nabcde{smuggled}"),
             format!("{start}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{smuggled}"),
-            format!("{start}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n{smuggled}"),
+            format!(
+                "{start}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n{smuggled}"
+            ),
             format!("{start}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n{smuggled}"),
             format!("{start}X: y\nContent-Length: 4\r\n\r\nabcd{smuggled}"),
             format!("GET /{ORIGIN}/ HTTP/1.1\nHost: {PROXY}\n\n{smuggled}"),
@@ -34,8 +40,15 @@ fn an_ambiguous_request_is_answered_400_and_nothing_behind_it_is_served() {
             format!("\0\0\0\0\r\n\r\n{smuggled}"),
         ] {
             let answer = raw(&world, &request).await;
-            assert!(answer.starts_with("HTTP/1.1 400 "), "{request:?}: {answer:?}");
-            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{request:?}: {answer:?}");
+            assert!(
+                answer.starts_with("HTTP/1.1 400 "),
+                "{request:?}: {answer:?}"
+            );
+            assert_eq!(
+                answer.matches("HTTP/1.1 ").count(),
+                1,
+                "{request:?}: {answer:?}"
+            );
         }
         assert_eq!(world.origin.accepted(), 0);
     });
@@ -55,7 +68,7 @@ fn a_head_that_comes_in_pieces_is_judged_as_a_whole() {
             client.send(piece).await;
             tokio::task::yield_now().await;
         }
-        let answer = client.to_end().await;
+        let answer = client.rest().await;
         assert!(answer.starts_with(b"HTTP/1.1 400 "));
     });
 }
@@ -71,7 +84,7 @@ fn a_broken_chunk_breaks_off_the_request_and_serves_nothing_behind_it() {
                  GET /healthcheck HTTP/1.1\r\nHost: {PROXY}\r\n\r\n"
             ))
             .await;
-        let answer = String::from_utf8(client.to_end().await).expect("text");
+        let answer = String::from_utf8(client.rest().await).expect("text");
         assert!(!answer.contains(" 200 "), "{answer}");
     });
 }
@@ -86,15 +99,26 @@ fn heads_that_are_too_large_are_answered_431_and_long_targets_414() {
             .collect::<String>();
         let target = "y".repeat(17 << 10);
         for (request, status) in [
-            (format!("GET /{ORIGIN}/ HTTP/1.1\r\nHost: {PROXY}\r\nX: {long}\r\n\r\n"), 431),
-            (format!("GET /{ORIGIN}/ HTTP/1.1\r\nHost: {PROXY}\r\n{many}\r\n"), 431),
             (
-                format!("GET /{ORIGIN}/{target} HTTP/1.1\r\nHost: {PROXY}\r\nConnection: close\r\n\r\n"),
+                format!("GET /{ORIGIN}/ HTTP/1.1\r\nHost: {PROXY}\r\nX: {long}\r\n\r\n"),
+                431,
+            ),
+            (
+                format!("GET /{ORIGIN}/ HTTP/1.1\r\nHost: {PROXY}\r\n{many}\r\n"),
+                431,
+            ),
+            (
+                format!(
+                    "GET /{ORIGIN}/{target} HTTP/1.1\r\nHost: {PROXY}\r\nConnection: close\r\n\r\n"
+                ),
                 414,
             ),
         ] {
             let answer = raw(&world, &request).await;
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{answer}"
+            );
         }
     });
 }
@@ -123,7 +147,9 @@ fn trace_and_connect_are_not_proxied() {
         for method in ["TRACE", "CONNECT"] {
             let answer = raw(
                 &world,
-                &format!("{method} /{ORIGIN}/ HTTP/1.1\r\nHost: {PROXY}\r\nConnection: close\r\n\r\n"),
+                &format!(
+                    "{method} /{ORIGIN}/ HTTP/1.1\r\nHost: {PROXY}\r\nConnection: close\r\n\r\n"
+                ),
             )
             .await;
             let status = answer.get(9..12).expect("a status");

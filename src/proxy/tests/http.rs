@@ -92,7 +92,9 @@ fn a_sized_body_stays_sized_and_a_chunked_one_chunked() {
         let mut origin = world.origin.take().await;
         origin.message().await;
         origin
-            .send("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+            .send(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+            )
             .await;
         let sized = client.message().await;
         assert_eq!(sized.head.one("content-length"), Some("2"));
@@ -116,9 +118,7 @@ fn answers_without_a_body_keep_their_length_header_and_the_connection() {
         let world = World::new().await;
         let mut client = world.client();
         client
-            .send(format!(
-                "HEAD /{ORIGIN}/ HTTP/1.1\r\nHost: {PROXY}\r\n\r\n"
-            ))
+            .send(format!("HEAD /{ORIGIN}/ HTTP/1.1\r\nHost: {PROXY}\r\n\r\n"))
             .await;
         let mut origin = world.origin.take().await;
         assert_eq!(origin.message().await.head.first, "HEAD / HTTP/1.1");
@@ -333,7 +333,10 @@ fn a_post_that_may_have_been_acted_upon_is_not_sent_again() {
         origin.message().await;
         drop(origin);
         let answer = client.message().await;
-        assert_eq!((answer.status(), answer.error().as_str()), (502, "upstream_closed"));
+        assert_eq!(
+            (answer.status(), answer.error().as_str()),
+            (502, "upstream_closed")
+        );
         assert_eq!(world.origin.accepted(), 1);
     });
 }
@@ -357,7 +360,10 @@ fn a_small_put_is_sent_again_with_its_body() {
         drop(origin);
         let mut fresh = world.origin.take().await;
         let asked = fresh.message().await;
-        assert_eq!((asked.head.first.as_str(), asked.text()), ("PUT /2 HTTP/1.1", "body"));
+        assert_eq!(
+            (asked.head.first.as_str(), asked.text()),
+            ("PUT /2 HTTP/1.1", "body")
+        );
         fresh.ok("2").await;
         assert_eq!(client.message().await.text(), "2");
     });
@@ -452,7 +458,9 @@ fn reloaded_settings_count_for_the_next_request_of_an_open_connection() {
     block_on(async {
         let world = World::new().await;
         let mut client = world.client();
-        client.send(format!("GET /late.test/ HTTP/1.1\r\nHost: {PROXY}\r\n\r\n")).await;
+        client
+            .send(format!("GET /late.test/ HTTP/1.1\r\nHost: {PROXY}\r\n\r\n"))
+            .await;
         assert_eq!(client.message().await.status(), 403);
         let mut settings = world.settings.clone();
         settings.allow.push(allow("late.test"));
@@ -461,7 +469,9 @@ fn reloaded_settings_count_for_the_next_request_of_an_open_connection() {
             upstream: format!("https://{ORIGIN}/base/"),
         });
         world.proxy.replace(settings).expect("replaced");
-        client.send(format!("GET /ws/x?y HTTP/1.1\r\nHost: {PROXY}\r\n\r\n")).await;
+        client
+            .send(format!("GET /ws/x?y HTTP/1.1\r\nHost: {PROXY}\r\n\r\n"))
+            .await;
         let mut origin = world.origin.take().await;
         assert_eq!(origin.message().await.head.first, "GET /base/x?y HTTP/1.1");
         origin.ok("").await;
@@ -546,11 +556,15 @@ fn drain_finishes_what_is_under_way_closes_and_is_told_to_load_balancers() {
         busy.get("/").await;
         let mut origin = world.origin.take().await;
         origin.message().await;
-        idle.send(format!("GET /healthcheck HTTP/1.1\r\nHost: {PROXY}\r\n\r\n"))
-            .await;
+        idle.send(format!(
+            "GET /healthcheck HTTP/1.1\r\nHost: {PROXY}\r\n\r\n"
+        ))
+        .await;
         idle.message().await;
         // Half of its head is there, so that it is not idle.
-        probe.send(format!("GET /readyz HTTP/1.1\r\nHost: {PROXY}\r\n")).await;
+        probe
+            .send(format!("GET /readyz HTTP/1.1\r\nHost: {PROXY}\r\n"))
+            .await;
         tokio::task::yield_now().await;
         world.drain.send_replace(true);
         assert!(idle.ends().await);
@@ -650,7 +664,10 @@ fn cookies_of_the_client_pass_and_those_of_the_upstream_are_scoped() {
         );
         assert_eq!(answer.one("strict-transport-security"), None);
         let allowed = HeaderValue::from_static("*");
-        assert_eq!(answer.one("access-control-allow-origin"), allowed.to_str().ok());
+        assert_eq!(
+            answer.one("access-control-allow-origin"),
+            allowed.to_str().ok()
+        );
         assert_eq!(answer.status(), StatusCode::OK.as_u16());
     });
 }

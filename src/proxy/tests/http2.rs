@@ -180,9 +180,8 @@ fn a_stream_that_the_client_does_not_read_is_given_up() {
             .await;
         let unread = answering.await.expect("joined").expect("an answer");
         let chunk = vec![b'x'; 1 << 16];
-        while origin.stream.write_all(&chunk).await.is_ok()
-            && origin.stream.flush().await.is_ok()
-        {}
+        while origin.stream.write_all(&chunk).await.is_ok() && origin.stream.flush().await.is_ok() {
+        }
         drop(unread);
     });
 }

@@ -45,12 +45,20 @@ fn method_body_and_credentials_follow_the_rules_of_each_status() {
             let next = other.as_mut().unwrap_or(&mut origin);
             let asked = next.message().await;
             let case = format!("{status} {location}");
-            assert_eq!(asked.head.first, format!("{method} /next HTTP/1.1"), "{case}");
+            assert_eq!(
+                asked.head.first,
+                format!("{method} /next HTTP/1.1"),
+                "{case}"
+            );
             assert_eq!(asked.text(), body, "{case}");
             let host = if elsewhere { OTHER } else { ORIGIN };
             assert_eq!(asked.head.one("host"), Some(host), "{case}");
             for name in ["authorization", "cookie"] {
-                assert_eq!(asked.head.one(name).is_some(), credentials, "{case}: {name}");
+                assert_eq!(
+                    asked.head.one(name).is_some(),
+                    credentials,
+                    "{case}: {name}"
+                );
             }
             let typed = asked.head.one("content-type").is_some();
             assert_eq!(typed, !body.is_empty(), "{case}");
@@ -118,7 +126,11 @@ fn an_address_or_a_foreign_scheme_is_not_passed_on() {
             origin.message().await;
             origin.send(redirect(302, location)).await;
             let answer = client.message().await;
-            assert_eq!((answer.status(), answer.head.one("location")), (302, None), "{location}");
+            assert_eq!(
+                (answer.status(), answer.head.one("location")),
+                (302, None),
+                "{location}"
+            );
         }
     });
 }

@@ -419,7 +419,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.read.drain(..bytes).collect()
     }
 
-    pub async fn to_end(&mut self) -> Vec<u8> {
+    pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}
         std::mem::take(&mut self.read)
     }
@@ -441,7 +441,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         } else if status.is_none_or(|status| none.iter().any(|start| status.starts_with(start))) {
             Vec::new()
         } else {
-            self.to_end().await
+            self.rest().await
         };
         Message { head, body }
     }

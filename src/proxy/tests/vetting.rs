@@ -56,7 +56,9 @@ async fn world(port: u16, resolver: impl Resolve + 'static, addresses: IpRules) 
 async fn ask(world: &World, port: u16) -> (u16, String) {
     let mut client = world.client();
     client
-        .send(format!("GET /{INSIDE}:{port}/ HTTP/1.1\r\nHost: proxy.test\r\n\r\n"))
+        .send(format!(
+            "GET /{INSIDE}:{port}/ HTTP/1.1\r\nHost: proxy.test\r\n\r\n"
+        ))
         .await;
     let answer = client.message().await;
     (answer.status(), answer.error())
@@ -116,7 +118,9 @@ fn the_address_that_was_judged_is_the_one_that_is_dialled() {
         let world = world(port, Fixed(addresses), rules).await;
         let mut client = world.client();
         client
-            .send(format!("GET /{INSIDE}:{port}/ HTTP/1.1\r\nHost: proxy.test\r\n\r\n"))
+            .send(format!(
+                "GET /{INSIDE}:{port}/ HTTP/1.1\r\nHost: proxy.test\r\n\r\n"
+            ))
             .await;
         let (_, from) = listener.accept().await.expect("accepted");
         assert!(from.ip().is_loopback());
@@ -146,7 +150,9 @@ fn an_allowed_address_that_refuses_gives_way_to_the_next() {
         let world = world(port, Fixed(addresses.to_vec()), rules).await;
         let mut client = world.client();
         client
-            .send(format!("GET /{INSIDE}:{port}/ HTTP/1.1\r\nHost: proxy.test\r\n\r\n"))
+            .send(format!(
+                "GET /{INSIDE}:{port}/ HTTP/1.1\r\nHost: proxy.test\r\n\r\n"
+            ))
             .await;
         listener.accept().await.expect("accepted");
     });

@@ -28,7 +28,12 @@ async fn open(world: &World) -> (Peer<DuplexStream>, Peer<OriginStream>) {
 
 fn ends(world: &World, reason: End) -> u64 {
     let label = crate::proxy::metrics::EndLabel { reason };
-    world.proxy.metrics().tunnel_ends.get_or_create(&label).get()
+    world
+        .proxy
+        .metrics()
+        .tunnel_ends
+        .get_or_create(&label)
+        .get()
 }
 
 #[test]
@@ -47,7 +52,10 @@ fn the_handshake_passes_both_ways_with_its_subprotocol_and_extensions() {
             ("sec-websocket-version", "13"),
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
             ("sec-websocket-protocol", "2.0"),
-            ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits"),
+            (
+                "sec-websocket-extensions",
+                "permessage-deflate; client_max_window_bits",
+            ),
         ] {
             assert_eq!(asked.one(name), Some(value), "{name}");
         }
@@ -117,7 +125,10 @@ fn sixteen_mebibytes_pass_each_way_at_the_same_time() {
         let mut got = Vec::new();
         client_read.read_to_end(&mut got).await.expect("read");
         assert!(got == down, "what came down differs");
-        assert!(receiving.await.expect("joined") == up, "what went up differs");
+        assert!(
+            receiving.await.expect("joined") == up,
+            "what went up differs"
+        );
         writing.await.expect("joined");
         answering.await.expect("joined");
         let metrics = world.proxy.metrics();
@@ -138,7 +149,7 @@ fn a_half_close_reaches_the_other_side_which_may_still_speak() {
         assert!(origin.ends().await);
         origin.send("last words").await;
         origin.stream.shutdown().await.expect("shut down");
-        assert_eq!(client.to_end().await, b"last words");
+        assert_eq!(client.rest().await, b"last words");
         while ends(&world, End::Client) == 0 {
             tokio::task::yield_now().await;
         }
