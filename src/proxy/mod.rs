@@ -1,18 +1,42 @@
 //! The signalling plane: an HTTPS/WSS reverse proxy for what the allow-list names (PROXY.md).
 
 pub mod allowlist;
+mod body;
+mod connect;
 pub mod cookies;
 pub mod cors;
+mod forward;
 pub mod forwarded;
+mod framing;
+mod guard;
 pub mod headers;
 pub mod location;
+mod metrics;
+mod plane;
+mod pool;
+mod rate;
+mod record;
 pub mod redirect;
+mod resolve;
 pub mod respond;
 pub mod route;
+mod server;
+mod timer;
+mod tunnel;
+mod upstream;
 pub mod vendors;
+
+#[cfg(test)]
+mod tests;
+
+pub use connect::RootsError;
+pub use metrics::Metrics;
+pub use plane::{ConnectionInfo, Error, Local, Page, Proxy};
+pub use resolve::{Addresses, Resolve, SystemResolver};
 
 use crate::ip_rules::IpRules;
 use ipnet::IpNet;
+use plane::Compiled;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
