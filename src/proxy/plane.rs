@@ -127,6 +127,12 @@ impl Proxy {
         self.page.store(page.map(Arc::new));
     }
 
+    /// Requests whose answer is not complete, and WebSockets.
+    pub fn under_way(&self) -> (usize, usize) {
+        let requests = usize::try_from(self.counts.under_way.get()).unwrap_or(0);
+        (requests, self.tunnels.load(Ordering::Relaxed))
+    }
+
     pub fn metrics(&self) -> &Metrics {
         &self.counts
     }
