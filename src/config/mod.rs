@@ -149,7 +149,15 @@ pub fn first_try(
         env: &env,
         machine,
     };
-    parse(&text, "first-try.toml", &around)
+    let mut loaded = parse(&text, "first-try.toml", &around)?;
+    // Nobody can change the embedded file: only what concerns the machine is worth a line.
+    loaded.warnings.retain(|warning| warning.file.is_none());
+    Ok(loaded)
+}
+
+/// A duration as a file would write it; the error says what is accepted.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    values::parse_duration(text).map_err(|wrong| wrong.label)
 }
 
 fn read_file(path: &Path, name: &str) -> Result<String, Report> {

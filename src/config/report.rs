@@ -63,6 +63,18 @@ impl Problem {
     ) -> Self {
         Self {
             severity: Severity::Warning,
+            ..Self::error(message, label, help)
+        }
+    }
+
+    /// An error that is in no line of a file.
+    pub fn error(
+        message: impl Into<String>,
+        label: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity: Severity::Error,
             message: message.into(),
             file: None,
             place: None,

@@ -145,3 +145,29 @@ pub(super) fn readable_file(item: &Item<'_>, around: &Surroundings<'_>) -> Resul
         .help("a relative path is relative to the configuration file")),
     }
 }
+
+/// A file of certificate authorities: PEM, with one certificate at least.
+pub(super) fn certificates_file(
+    item: &Item<'_>,
+    around: &Surroundings<'_>,
+) -> Result<PathBuf, Wrong> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
+    let path = readable_file(item, around)?;
+    let no_certificate = |label: String| {
+        Wrong::new("names a file without usable certificates", label)
+            .help("the file holds PEM: -----BEGIN CERTIFICATE----- blocks")
+    };
+    let blocks =
+        CertificateDer::pem_file_iter(&path).map_err(|error| no_certificate(error.to_string()))?;
+    let mut count = 0;
+    for block in blocks {
+        block.map_err(|error| no_certificate(error.to_string()))?;
+        count += 1;
+    }
+    if count == 0 {
+        return Err(no_certificate(format!("{} has none", path.display())));
+    }
+    Ok(path)
+}

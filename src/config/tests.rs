@@ -710,6 +710,22 @@ fn a_certificate_that_does_not_fit_is_an_error_or_a_warning() {
 }
 
 #[test]
+fn a_file_of_authorities_without_a_certificate_is_refused() {
+    let dir = certificate_dir();
+    std::fs::write(dir.join("empty.pem"), "no certificate here").expect("a file");
+    for (name, accepted) in [("cert.pem", true), ("key.pem", false), ("empty.pem", false)] {
+        let text = format!("{SELF_SIGNED}[proxy]\nca_file = \"{name}\"");
+        match parse_in(&dir, &text) {
+            Ok(_) => assert!(accepted, "{name}"),
+            Err(report) => {
+                let refused = report.to_string().contains("without usable certificates");
+                assert!(refused && !accepted, "{report}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_secret_file_loses_its_line_end_and_everybodys_right_to_read_it_is_warned_about() {
     use std::os::unix::fs::PermissionsExt;
     let dir = fresh_dir();

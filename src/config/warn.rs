@@ -65,38 +65,39 @@ fn relay_candidates(parts: &Parts, machine: &Machine) -> Vec<IpAddr> {
     candidates
 }
 
+/// One warning, for IPv4 where there is IPv4: a private IPv6 address beside it is reached from inside only.
 fn private_relayed_address(reader: &Reader, parts: &Parts, machine: &Machine) {
     if !parts.server.external_ip_stun.is_empty() {
         return;
     }
-    let rules = IpRules::default();
     let candidates = relay_candidates(parts, machine);
-    for family in [Family::V4, Family::V6] {
-        let own: Vec<IpAddr> = candidates
-            .iter()
-            .copied()
-            .filter(|ip| Family::of(*ip) == family && !ip.is_loopback())
-            .collect();
-        let external = |ip: &IpAddr| parts.server.external_ips.external(*ip);
-        let any_public = own.iter().any(|ip| rules.judge(external(ip)).permits());
-        let Some(private) = own.first().filter(|_| !any_public) else {
-            continue;
-        };
-        if external(private) != *private {
-            continue;
-        }
-        let span = parts.turn.relay_ips.first().and_then(|ip| ip.span.clone());
-        reader.push(
-            Draft::warning(
-                format!("clients will be told the private relayed address {private}"),
-                "peers outside this network cannot reach it",
-            )
-            .at(span)
-            .help(format!(
-                "set external_ip = \"PUBLIC_ADDRESS/{private}\" in [server], or \"auto\"; nothing is wrong if all clients are inside"
-            )),
-        );
+    let of_family = |family: Family| -> Vec<IpAddr> {
+        let own = candidates.iter().copied();
+        own.filter(|ip| Family::of(*ip) == family && !ip.is_loopback())
+            .collect()
+    };
+    let own = Some(of_family(Family::V4)).filter(|own| !own.is_empty());
+    let own = own.unwrap_or_else(|| of_family(Family::V6));
+    let rules = IpRules::default();
+    let external = |ip: &IpAddr| parts.server.external_ips.external(*ip);
+    let any_public = own.iter().any(|ip| rules.judge(external(ip)).permits());
+    let Some(private) = own.first().filter(|_| !any_public) else {
+        return;
+    };
+    if external(private) != *private {
+        return;
     }
+    let span = parts.turn.relay_ips.first().and_then(|ip| ip.span.clone());
+    reader.push(
+        Draft::warning(
+            format!("clients will be told the private relayed address {private}"),
+            "peers outside this network cannot reach it",
+        )
+        .at(span)
+        .help(format!(
+            "set external_ip = \"PUBLIC_ADDRESS/{private}\" in [server], or \"auto\"; nothing is wrong if all clients are inside"
+        )),
+    );
 }
 
 fn private_external_ip(reader: &Reader, parts: &Parts) {

@@ -58,7 +58,7 @@ pub(in crate::config) fn read(table: &Table<'_>, around: &Surroundings<'_>) -> P
             .unwrap_or_default(),
         resolve: resolve(table),
         ca_file: table
-            .read("ca_file", |item| secrets::readable_file(item, around))
+            .read("ca_file", |item| secrets::certificates_file(item, around))
             .map(|path| path.value),
         addresses: address_rules,
         timeouts: timeouts(&table.table("timeouts")),
