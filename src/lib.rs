@@ -3,8 +3,13 @@
 pub mod accepted;
 pub mod addr;
 pub mod admin;
+pub mod app;
+pub mod check;
+pub mod cli;
 pub mod config;
 pub mod entropy;
+pub mod external_ip;
+pub mod first_try;
 pub mod io;
 pub mod ip_rules;
 pub mod limits;
