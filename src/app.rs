@@ -3,8 +3,8 @@
 use crate::config::Config;
 use std::path::PathBuf;
 
-/// Where the configuration came from.
-#[derive(Clone, Debug)]
+/// Where the configuration came from. No `Debug`: it holds a password.
+#[derive(Clone)]
 pub enum Source {
     File(PathBuf),
     /// No file: a user and password made for this run, to be shown.
