@@ -4,12 +4,20 @@ pub mod allowlist;
 pub mod cookies;
 pub mod cors;
 pub mod forwarded;
+mod framing;
+mod guard;
 pub mod headers;
 pub mod location;
+mod rate;
 pub mod redirect;
+mod resolve;
 pub mod respond;
 pub mod route;
+mod timer;
+mod tunnel;
 pub mod vendors;
+
+pub use resolve::{Addresses, Resolve, SystemResolver};
 
 use crate::ip_rules::IpRules;
 use ipnet::IpNet;
