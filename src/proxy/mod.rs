@@ -33,6 +33,9 @@ mod tunnel;
 mod upstream;
 pub mod vendors;
 
+#[cfg(test)]
+mod tests;
+
 pub use connect::RootsError;
 pub use metrics::Metrics;
 pub use plane::{ConnectionInfo, Error, Local, Page, Proxy};
