@@ -1,6 +1,8 @@
 //! What the core returns: a verdict for each packet, and a queue of replies and orders for the driver.
 
 use crate::addr::{FiveTuple, PeerAddr, RelayedAddr, Transport};
+use crate::stun::indication::DATA_HEADER_LEN_MAX;
+use crate::turn::labels::labels;
 use crate::turn::ports::RelayId;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -18,7 +20,7 @@ pub struct ClientRef {
 }
 
 /// Longest header in front of relayed payload: a Data indication from an IPv6 peer, in bytes.
-pub const PREFIX_LEN_MAX: usize = 48;
+pub const PREFIX_LEN_MAX: usize = DATA_HEADER_LEN_MAX;
 
 /// The bytes that turn received payload into a message: written in front of it, in place, with `padding`
 /// zero bytes after it.
@@ -73,24 +75,66 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
-/// Why a packet was dropped: metric label and log text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DropReason {
-    /// Neither STUN nor ChannelData.
-    Unrecognized,
+labels! {
+    /// Why a packet was dropped: metric label and log text.
+    pub enum DropReason {
+        /// Neither STUN nor ChannelData.
+        Unrecognized = "unrecognized",
+        /// STUN or ChannelData by its first bytes, broken inside.
+        Malformed = "malformed",
+        /// A response, or an indication that is not for a server.
+        UnexpectedMessage = "unexpected_message",
+        /// A request of a method that this server does not have (RFC 8489 §6.3).
+        UnknownMethod = "unknown_method",
+        /// An indication with an attribute that must be understood and is not (RFC 8489 §6.3.2).
+        UnknownAttribute = "unknown_attribute",
+        /// A Send indication or ChannelData from a 5-tuple without allocation.
+        NoAllocation = "no_allocation",
+        /// ChannelData of a channel that is not bound.
+        NoChannel = "no_channel",
+        /// No permission for the peer's address, in either direction.
+        NoPermission = "no_permission",
+        /// The policy denies this peer.
+        PeerDenied = "peer_denied",
+        /// A Send indication to a peer of a family that the allocation has no relayed address of.
+        FamilyMismatch = "family_mismatch",
+        /// A datagram to a relayed address that is no allocation's any more.
+        NoRelay = "no_relay",
+        /// Longer than the message that would carry it can be.
+        Oversized = "oversized",
+        /// The allocation's bandwidth is used up.
+        AllocationBandwidth = "allocation_bandwidth",
+        /// The user's bandwidth is used up.
+        UserBandwidth = "user_bandwidth",
+        /// The server's bandwidth is used up.
+        TotalBandwidth = "total_bandwidth",
+        /// More unauthenticated requests from one source than are answered.
+        UnauthenticatedRate = "unauthenticated_rate",
+        /// More failed authentications of one user from one source than are looked at.
+        FailedAuthenticationRate = "failed_authentication_rate",
+    }
 }
 
 impl DropReason {
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Unrecognized => "unrecognized",
-        }
-    }
-
     /// True where a stream that carried this cannot be trusted to be in step any more.
     pub fn closes_stream(self) -> bool {
         match self {
-            Self::Unrecognized => true,
+            Self::Unrecognized | Self::Malformed => true,
+            Self::UnexpectedMessage
+            | Self::UnknownMethod
+            | Self::UnknownAttribute
+            | Self::NoAllocation
+            | Self::NoChannel
+            | Self::NoPermission
+            | Self::PeerDenied
+            | Self::FamilyMismatch
+            | Self::NoRelay
+            | Self::Oversized
+            | Self::AllocationBandwidth
+            | Self::UserBandwidth
+            | Self::TotalBandwidth
+            | Self::UnauthenticatedRate
+            | Self::FailedAuthenticationRate => false,
         }
     }
 }
@@ -103,27 +147,19 @@ pub struct Icmp {
     pub data: u32,
 }
 
-/// Why an allocation ended: metric label and log text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EndReason {
-    /// The client refreshed it with a lifetime of 0.
-    Deleted,
-    /// Its lifetime ran out.
-    Expired,
-    /// The client's TCP or TLS connection closed.
-    Disconnected,
-    /// The server stopped.
-    Stopped,
-}
-
-impl EndReason {
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Deleted => "deleted",
-            Self::Expired => "expired",
-            Self::Disconnected => "disconnected",
-            Self::Stopped => "stopped",
-        }
+labels! {
+    /// Why an allocation ended: metric label and log text.
+    pub enum EndReason {
+        /// The client refreshed it with a lifetime of 0.
+        Deleted = "deleted",
+        /// Its lifetime ran out.
+        Expired = "expired",
+        /// The client's TCP or TLS connection closed.
+        Disconnected = "disconnected",
+        /// An operator ended it.
+        Revoked = "revoked",
+        /// The server stopped.
+        Stopped = "stopped",
     }
 }
 
@@ -153,6 +189,15 @@ pub struct AllocationEnd {
     pub reason: EndReason,
 }
 
+/// A bound channel with a permission: what a fast path needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelPath {
+    pub client: ClientRef,
+    pub relay: RelayId,
+    pub channel: u16,
+    pub peer: PeerAddr,
+}
+
 /// An order for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -166,4 +211,8 @@ pub enum Output {
     /// For the log and for `/allocations`.
     Started(Box<AllocationStart>),
     Ended(Box<AllocationEnd>),
+    /// A fast path may relay this channel of a UDP client in both directions by itself.
+    PathUp(ChannelPath),
+    /// It may no longer: the channel, its permission or its allocation ended, or the policy changed.
+    PathDown(ChannelPath),
 }

@@ -53,6 +53,9 @@ pub enum BindError {
     /// The relay address is not on this machine, or the family is off.
     #[error("the relay address cannot be bound")]
     AddressUnusable,
+    /// The DF bit cannot be set on this system: 420 naming DONT-FRAGMENT (RFC 8656 §7.2).
+    #[error("the DF bit cannot be set")]
+    DontFragmentUnsupported,
 }
 
 /// The driver's side of allocating: bound before success is promised. Called by `Server::handle_client`.

@@ -1,0 +1,1 @@
+//! One scenario for each row of the contract.
