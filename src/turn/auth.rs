@@ -97,13 +97,18 @@ impl Server {
             return Err(AuthFailure::Unauthorized);
         };
         let named = message.has(USERNAME) || message.has(USERHASH);
-        if !named || !message.has(REALM) || !message.has(NONCE) {
+        let (true, Some(_), Some(nonce)) = (
+            named,
+            message.text(REALM, TEXT_LEN_MAX),
+            message.text(NONCE, TEXT_LEN_MAX),
+        ) else {
             return Err(AuthFailure::BadRequest);
+        };
+        let claimed = Features::claimed(nonce);
+        let derivation = key_derivation(message, claimed).ok_or(AuthFailure::BadRequest)?;
+        if !self.is_nonce_good(request, nonce) {
+            return Err(AuthFailure::StaleNonce);
         }
-        let features = self
-            .nonce_features(request)
-            .ok_or(AuthFailure::StaleNonce)?;
-        let derivation = key_derivation(message, features).ok_or(AuthFailure::BadRequest)?;
         let username = self.username(request).ok_or(AuthFailure::Unauthorized)?;
         let source = SourcePrefix::of(request.client.five_tuple.client.ip());
         let guess = (source, &*username);
@@ -159,12 +164,11 @@ impl Server {
         }
     }
 
-    fn nonce_features(&self, request: &Request) -> Option<Features> {
-        let nonce = request.message.text(NONCE, TEXT_LEN_MAX)?;
+    fn is_nonce_good(&self, request: &Request, nonce: &str) -> bool {
         let client = request.client.five_tuple.client.ip();
         let lifetime_s = self.settings.nonce_lifetime_s;
         self.shared
-            .check_nonce(nonce, request.now_ns, lifetime_s, client)
+            .is_nonce_good(nonce, request.now_ns, lifetime_s, client)
     }
 
     /// From USERNAME, or from USERHASH where that is a known user's or the allocation's own.
