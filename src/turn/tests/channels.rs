@@ -44,7 +44,7 @@ fn data_renews_no_permission_and_create_permission_does() {
             client.send(&mut world, PEER, b""),
             Verdict::ToPeer { .. }
         ));
-        world.from_peer(client.relay(), PEER, b"x");
+        world.peer_sends(client.relay(), PEER, b"x");
     }
     world.pass(seconds(4));
     let late = client.send(&mut world, PEER, b"");
@@ -110,12 +110,12 @@ fn a_channel_carries_both_directions() {
     assert_eq!(client.bind(&mut world, 0x4001, PEER), 0);
     let sent = client.channel_data(&mut world, 0x4001, b"hello");
     assert_eq!(sent, client.to_peer(PEER, 4..9));
-    let received = world.from_peer(client.relay(), PEER, b"hello");
+    let received = world.peer_sends(client.relay(), PEER, b"hello");
     assert_eq!(
         delivered(&received, b"hello"),
         channel_data(0x4001, b"hello")
     );
-    let other_port = world.from_peer(client.relay(), "8.8.8.8:1", b"x");
+    let other_port = world.peer_sends(client.relay(), "8.8.8.8:1", b"x");
     let bytes = delivered(&other_port, b"x");
     assert_eq!(data_indication(&bytes), (addr("8.8.8.8:1"), b"x".to_vec()));
 }
@@ -203,13 +203,13 @@ fn channel_bind_renews_the_permission_which_ends_before_the_channel() {
         Verdict::ToPeer { .. }
     ));
     assert!(matches!(
-        world.from_peer(client.relay(), PEER, b""),
+        world.peer_sends(client.relay(), PEER, b""),
         Verdict::ToClient { .. }
     ));
     world.pass(seconds(1));
     let reason = Verdict::Drop(DropReason::NoPermission);
     assert_eq!(client.channel_data(&mut world, 0x4000, b""), reason);
-    assert_eq!(world.from_peer(client.relay(), PEER, b""), reason);
+    assert_eq!(world.peer_sends(client.relay(), PEER, b""), reason);
     client.challenge(&mut world);
     client.permit(&mut world, PEER);
     assert!(matches!(
@@ -258,7 +258,7 @@ fn an_allocation_may_have_1024_channels_and_no_more() {
     assert_eq!(client.bind(&mut world, 0x4000, "8.8.8.8:1"), 0);
     let sent = client.channel_data(&mut world, 0x43ff, b"");
     assert_eq!(sent, client.to_peer("8.8.8.8:1024", 4..4));
-    let received = world.from_peer(client.relay(), "8.8.8.8:700", b"");
+    let received = world.peer_sends(client.relay(), "8.8.8.8:700", b"");
     assert_eq!(delivered(&received, b""), channel_data(0x4000 + 699, b""));
 }
 

@@ -48,7 +48,7 @@ fn lifetime_0_ends_it_and_frees_port_and_5_tuple_at_once() {
     assert_eq!((answer.code(), answer.lifetime()), (0, 0));
     assert!(world.ports.open.is_empty());
     assert_eq!(world.ends()[0].reason, EndReason::Deleted);
-    let gone = world.from_peer(client.relay(), PEER, b"");
+    let gone = world.peer_sends(client.relay(), PEER, b"");
     assert_eq!(gone, Verdict::Drop(DropReason::NoRelay));
     assert_eq!(client.refresh(&mut world, 0), 437);
     assert_eq!(client.allocate(&mut world, &[]).code(), 0);
@@ -63,7 +63,7 @@ fn an_expired_allocation_is_gone_even_before_the_timer_runs() {
     world.now = world.now.advanced(seconds(600));
     let late = client.send(&mut world, PEER, b"");
     assert_eq!(late, Verdict::Drop(DropReason::NoAllocation));
-    let late = world.from_peer(client.relay(), PEER, b"");
+    let late = world.peer_sends(client.relay(), PEER, b"");
     assert_eq!(late, Verdict::Drop(DropReason::NoRelay));
     client.challenge(&mut world);
     assert_eq!(client.allocate(&mut world, &[]).code(), 0);
@@ -148,7 +148,7 @@ fn an_end_tells_everything_that_the_log_line_says() {
     let mut client = world.allocated();
     client.bind(&mut world, 0x4000, PEER);
     client.channel_data(&mut world, 0x4000, b"12345");
-    world.from_peer(client.relay(), PEER, b"123");
+    world.peer_sends(client.relay(), PEER, b"123");
     world.pass(seconds(42));
     client.refresh(&mut world, 0);
     let start = world.server.allocations().count();

@@ -78,7 +78,7 @@ fn each_bandwidth_limit_holds_in_each_direction() {
                     Verdict::ToPeer { .. } => to_peer += 100,
                     other => assert_eq!(other, Verdict::Drop(reason)),
                 }
-                match world.from_peer(client.relay(), PEER, &[0; 100]) {
+                match world.peer_sends(client.relay(), PEER, &[0; 100]) {
                     Verdict::ToClient { .. } => to_client += 100,
                     other => assert_eq!(other, Verdict::Drop(reason)),
                 }
@@ -195,7 +195,24 @@ fn guesses_are_limited_by_source_and_username() {
     assert_eq!(right.allocate(&mut world, &[]).code(), 0);
 }
 
-/// Of 10 000 allocations that come and go nothing is kept for long.
+/// CLIENTS.md: a Refresh without answer drops the call.
+#[test]
+fn wrong_guesses_of_a_neighbour_do_not_touch_a_live_allocation() {
+    let mut world = World::new();
+    let mut client = world.allocated();
+    let mut guesser = Client::new(2).named("alice", "guess");
+    guesser.challenge(&mut world);
+    let udp = RequestedTransport::new(17);
+    for _ in 0..100 {
+        let bytes = guesser.signed(ALLOCATE, &[&udp]);
+        world.send(&guesser.tuple, &bytes);
+    }
+    assert!(world.drops(DropReason::FailedAuthenticationRate) > 0);
+    assert_eq!(client.refresh(&mut world, 600), 0);
+    assert_eq!(client.permit(&mut world, PEER), 0);
+}
+
+/// Of thousands of allocations that come and go nothing is kept for long.
 #[test]
 fn a_crowd_that_left_takes_no_room() {
     let mut world = World::new();

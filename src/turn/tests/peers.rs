@@ -98,7 +98,7 @@ fn two_clients_of_one_relay_reach_each_other_in_whatever_range_it_lies() {
     assert_eq!(two.bind(&mut world, 0x4000, "10.0.0.5:50000"), 0);
     let sent = one.send(&mut world, "10.0.0.5:50002", b"hi");
     assert_eq!(sent, one.to_peer("10.0.0.5:50002", 36..38));
-    let received = world.from_peer(two.relay(), "10.0.0.5:50000", b"hi");
+    let received = world.peer_sends(two.relay(), "10.0.0.5:50000", b"hi");
     assert_eq!(delivered(&received, b"hi"), channel_data(0x4000, b"hi"));
 }
 
@@ -177,7 +177,7 @@ fn an_own_relay_is_named_and_shown_in_its_external_form() {
             "sent to the bound form"
         );
         two.permit(&mut world, "198.51.100.7:50000");
-        let received = world.from_peer(two.relay(), "9.1.1.1:50000", b"hi");
+        let received = world.peer_sends(two.relay(), "9.1.1.1:50000", b"hi");
         let shown = data_indication(&delivered(&received, b"hi"));
         assert_eq!(shown, (addr("198.51.100.7:50000"), b"hi".to_vec()));
         assert_eq!(one.bind(&mut world, 0x4000, "198.51.100.7:22"), 403);
@@ -235,7 +235,7 @@ fn a_reload_judges_permissions_and_channels_anew() {
     let denied = Verdict::Drop(DropReason::PeerDenied);
     assert_eq!(client.channel_data(&mut world, 0x4000, b""), denied);
     assert_eq!(client.send(&mut world, PEER, b""), denied);
-    assert_eq!(world.from_peer(client.relay(), PEER, b""), denied);
+    assert_eq!(world.peer_sends(client.relay(), PEER, b""), denied);
     assert_eq!(client.bind(&mut world, 0x4000, PEER), 403);
     world.reload(|settings| allow(settings, &[], &[]));
     assert!(matches!(

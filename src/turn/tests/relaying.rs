@@ -18,14 +18,14 @@ fn data_without_a_channel_comes_as_a_data_indication_in_both_families() {
     client.permit(&mut world, PEER);
     for len in [0, 1, 2, 3, 4, 1200] {
         let payload = vec![9; len];
-        let verdict = world.from_peer(client.relay(), PEER, &payload);
+        let verdict = world.peer_sends(client.relay(), PEER, &payload);
         let bytes = delivered(&verdict, &payload);
         assert_eq!(data_indication(&bytes), (addr(PEER), payload));
     }
     let mut world = World::new();
     let mut client = v6(&mut world);
     client.permit(&mut world, PEER6);
-    let verdict = world.from_peer(client.relay(), PEER6, b"hello");
+    let verdict = world.peer_sends(client.relay(), PEER6, b"hello");
     assert_eq!(
         data_indication(&delivered(&verdict, b"hello")),
         (addr(PEER6), b"hello".to_vec())
@@ -42,7 +42,7 @@ fn two_data_indications_have_two_transaction_ids() {
     let mut client = world.allocated();
     client.permit(&mut world, PEER);
     let mut id = || {
-        let verdict = world.from_peer(client.relay(), PEER, b"");
+        let verdict = world.peer_sends(client.relay(), PEER, b"");
         delivered(&verdict, b"")[8..20].to_vec()
     };
     assert_ne!(id(), id());
@@ -56,7 +56,7 @@ fn everything_for_a_stream_client_is_framed_and_padded() {
         client.allocate(&mut world, &[]);
         client.bind(&mut world, 0x4000, PEER);
         for (from, payload) in [(PEER, &b"hello"[..]), ("8.8.8.8:1", b"x"), (PEER, b"")] {
-            let verdict = world.from_peer(client.relay(), from, payload);
+            let verdict = world.peer_sends(client.relay(), from, payload);
             let bytes = delivered(&verdict, payload);
             let Ok(Framing::Message { padded_len, .. }) = next(&bytes) else {
                 panic!("a whole frame");
@@ -67,7 +67,7 @@ fn everything_for_a_stream_client_is_framed_and_padded() {
     let mut world = World::new();
     let mut client = world.allocated();
     client.bind(&mut world, 0x4000, PEER);
-    let verdict = world.from_peer(client.relay(), PEER, b"hello");
+    let verdict = world.peer_sends(client.relay(), PEER, b"hello");
     assert_eq!(
         delivered(&verdict, b"hello").len(),
         9,
@@ -80,7 +80,7 @@ fn a_reply_goes_by_the_link_and_from_the_address_of_its_allocation() {
     let mut world = World::new();
     let mut client = world.allocated();
     client.permit(&mut world, PEER);
-    let Verdict::ToClient { client: to, .. } = world.from_peer(client.relay(), PEER, b"") else {
+    let Verdict::ToClient { client: to, .. } = world.peer_sends(client.relay(), PEER, b"") else {
         panic!("for the client");
     };
     assert_eq!((to.link, to.five_tuple), (LinkId(7), client.tuple));
@@ -180,7 +180,7 @@ fn traffic_is_counted_as_payload() {
     client.bind(&mut world, 0x4000, PEER);
     client.channel_data(&mut world, 0x4000, b"12345");
     client.send(&mut world, PEER, b"123");
-    world.from_peer(client.relay(), PEER, b"1234567");
+    world.peer_sends(client.relay(), PEER, b"1234567");
     let counted = Traffic {
         to_peer_packets: 2,
         to_peer_bytes: 8,
@@ -243,15 +243,15 @@ fn what_cannot_be_relayed_is_dropped_and_counted_by_its_reason() {
         ),
         (world.verdict(&client.tuple, b""), DropReason::Unrecognized),
         (
-            world.from_peer(relay, "9.9.9.9:1", b""),
+            world.peer_sends(relay, "9.9.9.9:1", b""),
             DropReason::NoPermission,
         ),
         (
-            world.from_peer(RelayId(999), PEER, b""),
+            world.peer_sends(RelayId(999), PEER, b""),
             DropReason::NoRelay,
         ),
         (
-            world.from_peer(relay, PEER, &vec![0; 65530]),
+            world.peer_sends(relay, PEER, &vec![0; 65530]),
             DropReason::Oversized,
         ),
     ];
@@ -271,7 +271,7 @@ fn only_what_breaks_the_framing_closes_a_stream() {
         .into_iter()
         .filter(|r| r.closes_stream())
         .collect();
-    assert_eq!(closing, [DropReason::Unrecognized, DropReason::Malformed]);
+    assert_eq!(closing, [DropReason::Unrecognized]);
 }
 
 #[test]

@@ -191,7 +191,7 @@ impl World {
         Answered(replies.pop().expect("one answer"))
     }
 
-    pub fn from_peer(&mut self, relay: RelayId, from: &str, payload: &[u8]) -> Verdict {
+    pub fn peer_sends(&mut self, relay: RelayId, from: &str, payload: &[u8]) -> Verdict {
         let verdict = self
             .server
             .handle_peer(self.now, relay, peer(from), payload);
