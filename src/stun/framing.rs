@@ -98,11 +98,11 @@ mod tests {
             next(b"\x80"),
             Err(FramingError::Unrecognized { first: 0x80 })
         );
-        assert_eq!(
-            next(&[0x16, 3, 1, 2]),
-            Ok(Framing::Incomplete),
-            "a length that is a multiple of four"
-        );
+        let client_hello = [0x16, 3, 1, 1, 0, 1, 0, 0, 0xfc];
+        assert!(matches!(
+            next(&client_hello),
+            Err(FramingError::Length { len: 257 })
+        ));
         assert_eq!(next(&[0, 1, 0, 3]), Err(FramingError::Length { len: 3 }));
         assert!(matches!(
             next(b"\x00\x01\x00\x08XXXX"),

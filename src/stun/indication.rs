@@ -126,3 +126,141 @@ pub fn data_header(
     out[header_len - 2..header_len].copy_from_slice(&data_len.to_be_bytes());
     Some(header_len)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use stun_types::attribute::{AttributeType, RawAttribute};
+    use stun_types::message::{
+        Message as Reference, MessageClass, MessageType, MessageWriteVec, TransactionId,
+    };
+    use stun_types::prelude::*;
+    use turn_types::attribute::{Data, DontFragment, XorPeerAddress};
+    use turn_types::message as method;
+
+    fn address() -> impl Strategy<Value = SocketAddr> {
+        prop_oneof![
+            any::<([u8; 4], u16)>().prop_map(SocketAddr::from),
+            any::<([u8; 16], u16)>().prop_map(SocketAddr::from),
+        ]
+    }
+
+    fn reference_send(
+        id: u128,
+        peer: SocketAddr,
+        data: &[u8],
+        extra: &[(u16, Vec<u8>)],
+    ) -> MessageWriteVec {
+        let id = TransactionId::from(id);
+        let kind = MessageType::from_class_method(MessageClass::Indication, method::SEND);
+        let mut write = Reference::builder(kind, id, MessageWriteVec::new());
+        for (kind, value) in extra {
+            write.push_attribute_unchecked(&RawAttribute::new(AttributeType::new(*kind), value));
+        }
+        write
+            .add_attribute(&XorPeerAddress::new(peer, id))
+            .expect("fits");
+        write.add_attribute(&Data::new(data)).expect("fits");
+        write
+    }
+
+    proptest! {
+        #[test]
+        fn a_send_indication_of_the_reference_is_read_whole(
+            id: u128, peer in address(), data in prop::collection::vec(any::<u8>(), 0..1500),
+            dont_fragment: bool, fingerprint: bool,
+        ) {
+            let mut write = reference_send(id, peer, &data, &[(0x8022, b"software".to_vec())]);
+            if dont_fragment {
+                write.add_attribute(&DontFragment::new()).expect("fits");
+            }
+            if fingerprint {
+                write.add_fingerprint().expect("the first one");
+            }
+            let bytes = write.finish();
+            let send = parse_send(&bytes).expect("well-formed");
+            prop_assert_eq!(send.peer, peer);
+            prop_assert_eq!(&bytes[send.payload], &data[..]);
+            prop_assert_eq!(send.dont_fragment, dont_fragment);
+        }
+
+        #[test]
+        fn a_data_indication_of_ours_is_read_whole_by_the_reference(
+            id: [u8; 12], peer in address(), data in prop::collection::vec(any::<u8>(), 0..1500),
+        ) {
+            let mut header = [0; DATA_HEADER_LEN_MAX];
+            let len = data_header(&mut header, id, peer, data.len()).expect("fits");
+            prop_assert_eq!(len, if peer.is_ipv4() { 36 } else { 48 });
+            let mut bytes = header[..len].to_vec();
+            bytes.extend(&data);
+            bytes.resize(bytes.len() + padding(data.len()), 0);
+            let message = Reference::from_bytes(&bytes).expect("well-formed");
+            prop_assert!(message.has_class(MessageClass::Indication) && message.has_method(method::DATA));
+            let id = message.transaction_id();
+            let found = message.attribute::<XorPeerAddress>().expect("there").addr(id);
+            prop_assert_eq!(found, peer);
+            let raw = message.raw_attribute(Data::TYPE).expect("there");
+            prop_assert_eq!(&raw.value[..], &data[..]);
+        }
+
+        /// The fast reader and the reference agree on every mutation of a message.
+        #[test]
+        fn a_mutated_send_indication_is_read_as_the_reference_reads_it(
+            id: u128, peer in address(), data in prop::collection::vec(any::<u8>(), 0..40),
+            extra in prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 0..9)), 0..3),
+            fingerprint: bool,
+            flips in prop::collection::vec(any::<prop::sample::Index>(), 0..3),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut write = reference_send(id, peer, &data, &extra);
+            if fingerprint && !write.has_attribute(AttributeType::new(attributes::FINGERPRINT)) {
+                write.add_fingerprint().expect("the first one");
+            }
+            let mut bytes = write.finish();
+            for flip in flips {
+                let bit = flip.index(bytes.len() * 8);
+                bytes[bit / 8] ^= 1 << (bit % 8);
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            let ours = parse_send(&bytes).ok().map(|send| (send.peer, bytes[send.payload].to_vec()));
+            prop_assert_eq!(ours, read_by_reference(&bytes));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = parse_send(&bytes);
+            let mut message = vec![0, 0x16, 0, (bytes.len() & !3) as u8, 0x21, 0x12, 0xa4, 0x42];
+            message.resize(20, 9);
+            message.extend(&bytes[..bytes.len() & !3]);
+            let _ = parse_send(&message);
+        }
+    }
+
+    /// What a server that uses the reference would relay. It knows no limit of one datagram to one message.
+    fn read_by_reference(bytes: &[u8]) -> Option<(SocketAddr, Vec<u8>)> {
+        let message = Reference::from_bytes(bytes).ok()?;
+        let whole =
+            bytes.len() == HEADER_LEN + usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
+        let send = message.has_class(MessageClass::Indication) && message.has_method(method::SEND);
+        let known = message
+            .iter_attributes()
+            .all(|(_, raw)| !is_unknown_and_required(raw.get_type().value()));
+        if !whole || !send || !known {
+            return None;
+        }
+        let peer = message.attribute::<XorPeerAddress>().ok()?;
+        let data = message.raw_attribute(Data::TYPE)?;
+        Some((peer.addr(message.transaction_id()), data.value.to_vec()))
+    }
+
+    #[test]
+    fn the_longest_payload_of_a_data_indication_is_bounded_by_its_length_field() {
+        let mut header = [0; DATA_HEADER_LEN_MAX];
+        let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+        assert!(data_header(&mut header, [0; 12], peer, 65516).is_some());
+        assert!(data_header(&mut header, [0; 12], peer, 65520).is_none());
+    }
+}

@@ -93,3 +93,74 @@ pub fn verify(message: &[u8], start: usize, mac: &[u8], algorithm: Algorithm, ke
     };
     constant_time::verify_slices_are_equal(right.as_ref(), mac).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stun::Message;
+    use proptest::prelude::*;
+    use stun_types::message::{
+        BINDING, IntegrityAlgorithm, LongTermKeyCredentials, Message as Reference,
+        MessageIntegrityCredentials, MessageWriteVec,
+    };
+    use stun_types::prelude::*;
+
+    /// RFC 8489 §9.2.2.
+    #[test]
+    fn the_md5_key_is_the_one_in_the_rfc() {
+        let key = md5_key("user", "realm", "pass");
+        assert_eq!(
+            u128::from_be_bytes(key),
+            0x8493_fbc5_3ba5_82fb_4c04_4c45_6bdc_40eb
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_reference_protects_we_verify(
+            username in "[a-z]{1,20}", realm in "[a-z]{1,20}", password in "\\PC{0,20}",
+            sha256: bool, fingerprint: bool,
+        ) {
+            let (algorithm, theirs) = if sha256 {
+                (Algorithm::Sha256, IntegrityAlgorithm::Sha256)
+            } else {
+                (Algorithm::Sha1, IntegrityAlgorithm::Sha1)
+            };
+            let credentials = LongTermKeyCredentials::new(
+                username.clone(), password.clone(), realm.clone());
+            let mut message = Reference::builder_request(BINDING, MessageWriteVec::new());
+            message
+                .add_message_integrity(&MessageIntegrityCredentials::LongTerm(credentials), theirs)
+                .expect("the first one");
+            if fingerprint {
+                message.add_fingerprint().expect("the first one");
+            }
+            let bytes = message.finish();
+            let message = Message::parse(&bytes).expect("well-formed");
+            let md5 = md5_key(&username, &realm, &password);
+            let sha256_key = sha256_key(&username, &realm, &password);
+            let key = if sha256 { &sha256_key[..] } else { &md5 };
+            prop_assert!(message.is_protected_by(algorithm, key));
+            prop_assert!(!message.is_protected_by(algorithm, b"another key"));
+        }
+    }
+
+    /// RFC 8489 §14.6.
+    #[test]
+    fn a_truncated_sha256_is_not_accepted() {
+        let mut message = Reference::builder_request(BINDING, MessageWriteVec::new());
+        let start = message.len();
+        let right = {
+            let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, b"key"));
+            context.update(&message[..2]);
+            context.update(&20_u16.to_be_bytes());
+            context.update(&message[4..start]);
+            context.sign()
+        };
+        let short = stun_types::attribute::MessageIntegritySha256::new(&right.as_ref()[..16]);
+        message.push_attribute_unchecked(&short.expect("16 bytes"));
+        let bytes = message.finish();
+        let message = Message::parse(&bytes).expect("well-formed");
+        assert!(!message.is_protected_by(Algorithm::Sha256, b"key"));
+    }
+}

@@ -194,6 +194,9 @@ impl<'a> Message<'a> {
     }
 }
 
+/// "STUN", so that the CRC-32 of a protocol around it does not match (RFC 8489 §14.7).
+const FINGERPRINT_XOR: u32 = 0x5354_554e;
+
 /// Whether FINGERPRINT at the end of `bytes` is right (RFC 8489 §14.7).
 pub(super) fn check_fingerprint(bytes: &[u8], attribute: &Attribute) -> Result<(), ParseError> {
     let found = bytes.get(attribute.value.clone()).unwrap_or_default();
@@ -202,7 +205,8 @@ pub(super) fn check_fingerprint(bytes: &[u8], attribute: &Attribute) -> Result<(
     let (Some(kind), Some(rest)) = (bytes.get(..2), bytes.get(4..attribute.start)) else {
         return Err(ParseError::Overrun);
     };
-    if Fingerprint::compute(&[kind, &length.to_be_bytes(), rest]) == found {
+    let crc = Fingerprint::compute(&[kind, &length.to_be_bytes(), rest]);
+    if (u32::from_be_bytes(crc) ^ FINGERPRINT_XOR).to_be_bytes() == found {
         Ok(())
     } else {
         Err(ParseError::Fingerprint)
@@ -306,6 +310,216 @@ impl Reply {
                     self.write.push_attribute_unchecked(&mac);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stun::integrity::md5_key;
+    use proptest::prelude::*;
+    use stun_types::attribute::Fingerprint as ReferenceFingerprint;
+    use stun_types::attribute::{Attribute as _, XorMappedAddress};
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let pair = |pair: &[u8]| {
+            let text = std::str::from_utf8(pair).expect("hex digits");
+            u8::from_str_radix(text, 16).expect("hex digits")
+        };
+        digits.chunks(2).map(pair).collect()
+    }
+
+    const ID: &str = "b7e7a701 bc34d686 fa87dfae";
+
+    /// RFC 5769 §2.1.
+    fn sample_request() -> Vec<u8> {
+        bytes(&format!(
+            "00010058 2112a442 {ID} 80220010 5354554e 20746573 7420636c 69656e74 00240004 6e0001ff
+             80290008 932ff9b1 51263b36 00060009 6576746a 3a683676 59202020 00080014 9aeaa70c bfd8cb56
+             781ef2b5 b2d3f249 c1b571a2 80280004 e57a3bcf"
+        ))
+    }
+
+    /// RFC 5769 §2.2.
+    fn sample_ipv4_response() -> Vec<u8> {
+        bytes(&format!(
+            "0101003c 2112a442 {ID} 8022000b 74657374 20766563 746f7220 00200008 0001a147 e112a643
+             00080014 2b91f599 fd9e90c3 8c7489f9 2af9ba53 f06be7d7 80280004 c07d4c96"
+        ))
+    }
+
+    /// RFC 5769 §2.3.
+    fn sample_ipv6_response() -> Vec<u8> {
+        bytes(&format!(
+            "01010048 2112a442 {ID} 8022000b 74657374 20766563 746f7220 00200014 0002a147 0113a9fa
+             a5d3f179 bc25f4b5 bed2b9d9 00080014 a382954e 4be67bf1 1784c97c 8292c275 bfe3ed41
+             80280004 c8fb0b4c"
+        ))
+    }
+
+    /// RFC 5769 §2.4.
+    fn sample_long_term_request() -> Vec<u8> {
+        bytes(
+            "00010060 2112a442 78ad3433 c6ad72c0 29da412e 00060012 e3839ee3 8388e383 aae38383 e382afe3
+             82b90000 0015001c 662f2f34 39396b39 35346436 4f4c3334 6f4c3946 53547679 36347341
+             0014000b 6578616d 706c652e 6f726700 00080014 f6702465 6dd64a3e 02b8e071 2e85c9a2 8ca89666",
+        )
+    }
+
+    #[test]
+    fn rfc_5769_short_term_messages_verify_with_their_password_and_no_other() {
+        for sample in [
+            sample_request(),
+            sample_ipv4_response(),
+            sample_ipv6_response(),
+        ] {
+            let message = Message::parse(&sample).expect("a sample message");
+            assert!(message.has_fingerprint());
+            assert_eq!(message.integrity(), Some(Algorithm::Sha1));
+            assert!(message.is_protected_by(Algorithm::Sha1, b"VOkJxbRl1RmTxUk/WvJxBt"));
+            assert!(!message.is_protected_by(Algorithm::Sha1, b"VOkJxbRl1RmTxUk/WvJxBu"));
+        }
+    }
+
+    #[test]
+    fn rfc_5769_mapped_addresses_are_read_as_the_rfc_says() {
+        for (sample, addr) in [
+            (sample_ipv4_response(), "192.0.2.1:32853"),
+            (
+                sample_ipv6_response(),
+                "[2001:db8:1234:5678:11:2233:4455:6677]:32853",
+            ),
+        ] {
+            let message = Message::parse(&sample).expect("a sample message");
+            let mapped = message.get::<XorMappedAddress>().expect("well-formed");
+            let id = transaction_id(message.transaction_id());
+            let mapped = mapped.expect("there").addr(id);
+            assert_eq!(mapped, addr.parse().expect("an address"));
+        }
+    }
+
+    #[test]
+    fn rfc_5769_long_term_request_verifies_with_the_key_of_its_user() {
+        let sample = sample_long_term_request();
+        let message = Message::parse(&sample).expect("a sample message");
+        let username = message.text(attributes::USERNAME, 513).expect("text");
+        assert_eq!(username, "\u{30DE}\u{30C8}\u{30EA}\u{30C3}\u{30AF}\u{30B9}");
+        let key = md5_key(username, "example.org", "TheMatrIX");
+        assert!(message.is_protected_by(Algorithm::Sha1, &key));
+        assert!(!message.has_fingerprint());
+    }
+
+    #[test]
+    fn our_answers_reproduce_the_rfc_5769_response_but_for_its_padding() {
+        let request = sample_request();
+        let request = Message::parse(&request).expect("a sample message");
+        let mut reply = Reply::success(&request);
+        reply.add_software("test vector");
+        let mapped = XorMappedAddress::new(
+            SocketAddr::from(([192, 0, 2, 1], 32853)),
+            reply.transaction_id(),
+        );
+        reply.add(&mapped);
+        let ours = reply.finish(Some((Algorithm::Sha1, b"VOkJxbRl1RmTxUk/WvJxBt")));
+        let theirs = sample_ipv4_response();
+        assert_eq!(ours.len(), theirs.len());
+        assert_eq!(ours[..35], theirs[..35]);
+        assert_eq!((ours[35], theirs[35]), (0, b' '), "padding bytes are zero");
+        assert_eq!(ours[36..52], theirs[36..52]);
+        let ours = Message::parse(&ours).expect("our answer");
+        assert!(ours.is_protected_by(Algorithm::Sha1, b"VOkJxbRl1RmTxUk/WvJxBt"));
+    }
+
+    #[test]
+    fn one_changed_bit_anywhere_is_noticed() {
+        let sample = sample_request();
+        for bit in 0..sample.len() * 8 {
+            let mut changed = sample.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let accepted = Message::parse(&changed).is_ok_and(|message| {
+                message.has_fingerprint()
+                    && message.is_protected_by(Algorithm::Sha1, b"VOkJxbRl1RmTxUk/WvJxBt")
+            });
+            assert!(!accepted, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn attributes_after_message_integrity_are_ignored_but_for_fingerprint() {
+        let mut write = Wire::builder_request(Method::new(1), MessageWriteVec::new());
+        write.push_attribute_unchecked(&MessageIntegrity::new([0; 20]));
+        write.push_attribute_unchecked(&RawAttribute::new(AttributeType::new(0x0014), b"evil"));
+        write.push_attribute_unchecked(&RawAttribute::new(AttributeType::new(0x7777), b""));
+        let without_fingerprint = write.data().to_vec();
+        write.add_fingerprint().expect("the first one");
+        let message = write.finish();
+        for (bytes, fingerprint) in [(without_fingerprint, false), (message, true)] {
+            let message = Message::parse(&bytes).expect("well-formed");
+            assert!(!message.has(attributes::REALM));
+            assert!(message.unknown_required().is_empty());
+            assert_eq!(message.has_fingerprint(), fingerprint);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+            if let Ok(message) = Message::parse(&bytes) {
+                let _ = (message.class(), message.method(), message.unknown_required());
+                let _ = message.peers().count();
+                message.is_protected_by(Algorithm::Sha256, b"key");
+            }
+        }
+
+        /// Both find the same attributes in the same order, or both refuse.
+        #[test]
+        fn we_read_a_message_as_the_reference_does(
+            kind in 0_u16..0x4000,
+            attributes in prop::collection::vec(
+                (prop_oneof![any::<u16>(), 0_u16..0x30], prop::collection::vec(any::<u8>(), 0..40)), 0..8),
+            integrity: [bool; 2],
+            fingerprint: bool,
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut body: Vec<u8> = Vec::new();
+            let ending = [attributes::MESSAGE_INTEGRITY, attributes::MESSAGE_INTEGRITY_SHA256];
+            let mut listed = attributes;
+            listed.retain(|(kind, _)| !ending.contains(kind) && *kind != attributes::FINGERPRINT);
+            let macs = ending.into_iter().zip([20, 32]).zip(integrity);
+            listed.extend(macs.filter(|(_, wanted)| *wanted).map(|((kind, len), _)| (kind, vec![3; len])));
+            for (kind, value) in &listed {
+                body.extend(kind.to_be_bytes());
+                body.extend((value.len() as u16).to_be_bytes());
+                body.extend(value);
+                body.resize(body.len().next_multiple_of(4), 0);
+            }
+            let mut bytes = kind.to_be_bytes().to_vec();
+            bytes.extend((body.len() as u16).to_be_bytes());
+            bytes.extend(MAGIC_COOKIE.to_be_bytes());
+            bytes.extend([7; 12]);
+            bytes.extend(&body);
+            if fingerprint {
+                bytes[2..4].copy_from_slice(&(body.len() as u16 + 8).to_be_bytes());
+                let crc = u32::from_be_bytes(ReferenceFingerprint::compute(&[&bytes]));
+                bytes.extend([0x80, 0x28, 0, 4]);
+                bytes.extend((crc ^ FINGERPRINT_XOR).to_be_bytes());
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            let ours = Message::parse(&bytes);
+            let theirs = Wire::from_bytes(&bytes);
+            prop_assert_eq!(ours.is_ok(), theirs.is_ok());
+            let (Ok(ours), Ok(theirs)) = (ours, theirs) else { return Ok(()) };
+            prop_assert_eq!(ours.method(), theirs.method().value());
+            let found: Vec<_> = ours.attributes().map(|a| (a.kind, bytes[a.value].to_vec())).collect();
+            let expected: Vec<_> = theirs
+                .iter_attributes()
+                .map(|(_, raw)| (raw.get_type().value(), raw.value.to_vec()))
+                .collect();
+            prop_assert_eq!(found, expected);
         }
     }
 }

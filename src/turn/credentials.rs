@@ -1,7 +1,7 @@
 //! Users of the configuration and time-limited credentials (TURN REST), and the keys that they make.
 //!
 //! A time-limited username is `timestamp:name`, `name:timestamp` or `timestamp`; its password is
-//! base64(HMAC-SHA1(secret, username)). It is good up to and including the second of the timestamp.
+//! base64(HMAC-SHA1(secret, username)). It expires when the clock reaches the timestamp.
 
 use crate::secret::Secret;
 use crate::stun::integrity::{md5_key, sha256_key};
@@ -62,7 +62,7 @@ pub fn candidates<'a>(
         UserKey::Password(password) => Credential::of_password(username, realm, password.expose()),
         UserKey::Md5(md5) => Credential::of_md5(*md5),
     });
-    let current = TimeLimited::parse(username).is_some_and(|name| name.expires_s >= now_s);
+    let current = TimeLimited::parse(username).is_some_and(|name| name.expires_s > now_s);
     let secrets = settings.auth_secrets.iter().filter(move |_| current);
     let limited = secrets.map(move |secret| {
         Credential::of_password(username, realm, &time_limited_password(secret, username))
