@@ -42,6 +42,7 @@ pub struct Agent {
 
 /// What the composer of a message may choose from.
 pub struct Choices<'a> {
+    pub users: &'a [(String, String)],
     pub peers: &'a [SocketAddr],
     pub numbers: &'a [u16],
     pub tokens: &'a [Vec<u8>],
@@ -258,7 +259,12 @@ impl Agent {
                 .xor_addr(attr::XOR_PEER_ADDRESS, choices.peers[0]),
         };
         let mut liar = self.clone();
-        match rng.below(9) {
+        match rng.below(10) {
+            8 => {
+                let (username, password) = rng.pick(choices.users).clone();
+                (liar.username, liar.password) = (username, password);
+                liar.signing = Signing::Sha1;
+            }
             0 => return liar.finish(rng, writer.attr(0x7f01, b"x").attr(0x7f02, b"yz")),
             1 => liar.password = "wrong".into(),
             2 => liar.username = "nobody".into(),

@@ -22,7 +22,7 @@ const RUNS_MIN: usize = 8;
 const STEPS: usize = 1500;
 
 /// What must have happened at least once in the runs together: a model of a world where nothing happens proves nothing.
-const EVENTS: [&str; 38] = [
+const EVENTS: [&str; 41] = [
     "method 1: success",
     "method 3: success",
     "method 3: 400",
@@ -36,15 +36,18 @@ const EVENTS: [&str; 38] = [
     "method 3: 508",
     "method 4: success",
     "method 4: 437",
+    "method 4: 441",
     "method 4: 443",
     "method 8: success",
     "method 8: 400",
     "method 8: 403",
     "method 8: 437",
+    "method 8: 441",
     "method 8: 443",
     "method 9: success",
     "method 9: 400",
     "method 9: 403",
+    "method 9: 441",
     "method 9: 443",
     "channel to peer",
     "channel to client",

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A timer may come late by so much, never early.
-const TIMER_SLACK: Duration = Duration::from_secs(1);
+const TIMER_SLACK: Duration = Duration::from_millis(50);
 const UNIX_START: Duration = Duration::from_secs(1_700_000_000);
 const WORKERS: usize = 2;
 const AGENTS: usize = 5;
@@ -192,7 +192,9 @@ impl World {
         }
         peers.extend(self.model.rules.listeners.clone());
         let tokens: Vec<Vec<u8>> = self.agents.iter().flat_map(|a| a.tokens.clone()).collect();
+        let users = self.model.rules.users.clone();
         let choices = Choices {
+            users: &users,
             peers: &peers,
             numbers: &NUMBERS,
             tokens: &tokens,
