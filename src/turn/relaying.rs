@@ -167,7 +167,9 @@ impl Server {
         let kind = MessageType::from_class_method(MessageClass::Indication, DATA);
         let mut write = Wire::builder(kind, id, MessageWriteVec::with_capacity(64));
         write.push_attribute_unchecked(&XorPeerAddress::new(peer, id));
-        write.push_attribute_unchecked(&IcmpAttribute::new(icmp.kind, icmp.code, icmp.data));
+        // RFC 8656 §18.13 draws 7 bits of type before 9 bits of code; the crate writes 8 and 8.
+        let kind = icmp.kind << 1;
+        write.push_attribute_unchecked(&IcmpAttribute::new(kind, icmp.code, icmp.data));
         self.counters.icmp_indications += 1;
         self.outputs.push_back(Output::Reply {
             client: allocation.client,
