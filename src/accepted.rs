@@ -15,4 +15,6 @@ pub struct Accepted {
     pub early: Vec<u8>,
     /// Client and server address as the client sees them: from the PROXY header where there is one.
     pub five_tuple: FiveTuple,
+    /// Counts the connection against its limits until it is dropped: keep it as long as the socket.
+    pub guard: Box<dyn Send>,
 }

@@ -1,1 +1,5 @@
-fn main() {}
+//! The relayd binary.
+
+fn main() -> std::process::ExitCode {
+    relayd::cli::run()
+}

@@ -1,10 +1,23 @@
-//! The admin listener: `/healthz`, `/readyz`, `/metrics`; on loopback unless configured otherwise.
+//! The admin listener: `/healthz`, `/readyz`, `/metrics`, `/version`; on loopback only.
+//!
+//! It answers on a thread of its own, so that a scrape neither waits for media or signalling nor holds them up. Nothing
+//! here changes anything, and nothing here is secret on the machine itself; without authentication it is not for a
+//! network, so any other address than a loopback one is refused. Absent: TLS, keep-alive (one request a connection, all
+//! of it within 10 s).
+
+mod server;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use server::{Admin, BindError, Running};
+pub use state::{Addresses, AdminState};
 
 use std::net::SocketAddr;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `None`: off.
+    /// `None`: off. Loopback only: there is no authentication, so [`Admin::bind`] refuses any other address.
     pub listen: Option<SocketAddr>,
 }
 

@@ -1,5 +1,30 @@
 //! Drivers of the TURN core: one worker thread per core with its own UDP listeners, relay sockets and streams.
+//!
+//! `media` is the face to the rest of relayd; `worker` is the loop. Between a packet in and a packet out there
+//! is no lock, no allocation and no copy of the payload. What the workers share (`ports`, `inbox`) is cold.
 
+mod arena;
+mod datagrams;
+mod inbox;
+mod listener;
+mod media;
+mod metrics;
+mod outbox;
+mod ports;
+mod relay;
+mod stream;
+mod streams;
+mod token;
+mod worker;
+mod write_queue;
+
+#[cfg(test)]
+mod tests;
+
+pub use media::{Media, MediaHandle};
+pub use metrics::Metrics;
+
+use crate::sys::holder::Holder;
 use std::net::SocketAddr;
 
 /// Settings of the media plane.
@@ -33,4 +58,22 @@ impl Default for Settings {
             stream_idle_s: 60,
         }
     }
+}
+
+/// Why the media plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("cannot listen on udp {addr}: already used by {holder}")]
+    UdpInUse { addr: SocketAddr, holder: Holder },
+    #[error("cannot listen on udp {addr}")]
+    Udp {
+        addr: SocketAddr,
+        source: std::io::Error,
+    },
+    /// epoll or eventfd.
+    #[error("cannot set up worker {worker}")]
+    Worker {
+        worker: usize,
+        source: std::io::Error,
+    },
 }

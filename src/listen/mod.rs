@@ -1,9 +1,37 @@
 //! TCP and TLS listeners: accept, PROXY protocol, TLS handshake, and the first byte that tells TURN from HTTP.
 //!
 //! Hands a TURN connection to `io` (as `Accepted`) and an HTTP connection to `proxy`; knows neither.
+//!
+//! What holds: no byte of a client is consumed before its protocol is known (the first byte is peeked at), so nothing
+//! can be lost on the way; a connection that has not shown what it is lives no longer than its deadlines; every
+//! connection is counted from accept until its guard is dropped, whoever owns it by then; every connection that is
+//! closed here is closed for one [`Reason`], which is the metric label and the log text.
+//!
+//! Absent: TLS inside TLS is not unwrapped again; nothing is ever answered in plain text.
 
+mod accept;
+mod bind;
+mod demux;
+mod limits;
+mod metrics;
+mod proxy_protocol;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use bind::{BindError, Listeners, ThreadListeners};
+pub use limits::{ConnectionGuard, Shared};
+pub use metrics::{Metrics, Reason};
+pub use stream::HttpStream;
+
+use crate::accepted::Accepted;
+use crate::tls;
 use ipnet::IpNet;
 use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -18,9 +46,9 @@ pub struct Settings {
     pub first_byte_timeout_s: u64,
     /// Connections of one client address (/32, /56) at once; 0: no limit.
     pub connections_per_address: u32,
-    /// Connections of one client address that have not shown what they are yet.
+    /// Connections of one client address that have not shown what they are yet; 0: no limit.
     pub pending_per_address: u32,
-    /// Connections at once; 0: what the open-files limit allows.
+    /// Connections at once; 0: what the open-files limit allows (`app` works it out; here it is no limit).
     pub connections_total: u32,
 }
 
@@ -37,4 +65,57 @@ impl Default for Settings {
             connections_total: 0,
         }
     }
+}
+
+/// Who takes over a connection once its protocol is known. Both are called on the accepting thread and must not block.
+pub trait Handler {
+    /// Takes a TURN connection; typically sends it to a media worker.
+    fn turn(&self, accepted: Accepted);
+
+    /// Takes an HTTP connection; typically spawns it on the same thread.
+    fn http(&self, stream: HttpStream, info: ConnectionInfo);
+}
+
+/// What is known about an HTTP connection before its first request.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    /// From the PROXY header where there is one.
+    pub client: SocketAddr,
+    /// The address that the client asked, also on a wildcard listener.
+    pub server: SocketAddr,
+    pub tls: bool,
+    /// ALPN chose `h2`. HTTP/2 with prior knowledge is not told apart here: it begins with a letter, like HTTP/1.1.
+    pub h2: bool,
+    /// Server name of the TLS handshake, lower case.
+    pub sni: Option<String>,
+    /// Counts the connection against its limits until it is dropped.
+    pub guard: ConnectionGuard,
+}
+
+/// Accepts on one thread's listeners until `stop` turns true (or its sender is gone).
+///
+/// Runs inside a `LocalSet`. Connections that have not shown what they are by then are closed; those that were handed
+/// over are no longer this function's.
+pub async fn run<H: Handler + 'static>(
+    listeners: ThreadListeners,
+    tls: Option<Arc<tls::Store>>,
+    shared: Arc<Shared>,
+    handler: Rc<H>,
+    stop: watch::Receiver<bool>,
+) {
+    let context = Rc::new(demux::Context {
+        tls,
+        shared,
+        handler,
+    });
+    let mut loops = JoinSet::new();
+    for (listener, port) in listeners.into_tokio() {
+        loops.spawn_local(accept::run(
+            listener,
+            port,
+            Rc::clone(&context),
+            stop.clone(),
+        ));
+    }
+    while loops.join_next().await.is_some() {}
 }

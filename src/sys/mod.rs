@@ -1,4 +1,14 @@
-//! The only unsafe code: batched UDP, socket options, readiness, clock, randomness.
+//! The only unsafe code: batched UDP, socket options, readiness, limits; and the system's clocks and randomness.
 
 pub mod clock;
+pub mod control;
+pub mod epoll;
+pub mod errors;
+pub mod holder;
+pub mod interfaces;
+pub mod limits;
+pub mod name;
+pub mod recv;
 pub mod rng;
+pub mod send;
+pub mod socket;

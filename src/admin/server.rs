@@ -1,0 +1,212 @@
+//! A small HTTP/1.1 server: GET and HEAD, one request a connection, everything bounded.
+
+use super::{AdminState, Settings};
+use crate::metrics;
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// From accept to the last byte of the answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at once; more wait in the backlog.
+const CONNECTIONS_MAX: usize = 64;
+/// Longest request head, in bytes.
+const HEADER_BYTES_MAX: usize = 8 << 10;
+/// Pause after an accept that failed.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error(
+        "the admin listener {address} would be open to the network without authentication; use a loopback address such as 127.0.0.1:{}",
+        address.port()
+    )]
+    Exposed { address: SocketAddr },
+    #[error("cannot listen on {address} (admin)")]
+    Socket {
+        address: SocketAddr,
+        source: io::Error,
+    },
+}
+
+/// The bound admin listener.
+#[derive(Debug)]
+pub struct Admin {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Admin {
+    /// `None`: it is off.
+    pub fn bind(settings: &Settings) -> Result<Option<Self>, BindError> {
+        let Some(address) = settings.listen else {
+            return Ok(None);
+        };
+        if !address.ip().to_canonical().is_loopback() {
+            return Err(BindError::Exposed { address });
+        }
+        let failed = |source| BindError::Socket { address, source };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Some(Self { listener, address }))
+    }
+
+    /// The address with its real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers on a thread of its own until the result is dropped.
+    pub fn start(self, state: Arc<AdminState>) -> io::Result<Running> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("relayd-admin".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = self.serve(state) => {}
+                        _ = stopped => {}
+                    }
+                });
+            })?;
+        Ok(Running {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Answers for as long as this is polled, which needs a tokio runtime with I/O and time.
+    pub async fn serve(self, state: Arc<AdminState>) {
+        let listener = match tokio::net::TcpListener::from_std(self.listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "cannot watch the admin listener");
+                return;
+            }
+        };
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        loop {
+            let place = Arc::clone(&places)
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let state = Arc::clone(&state);
+                    connections.spawn(async move {
+                        let _place = place;
+                        connection(stream, state).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept admin connections");
+                    sleep(BACK_OFF).await;
+                }
+            }
+            while connections.try_join_next().is_some() {}
+        }
+    }
+}
+
+/// Stops the admin listener when it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The thread ends when the sender is gone.
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, state: Arc<AdminState>) {
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        let response = answer(request.method(), request.uri().path(), &state);
+        async { Ok::<_, Infallible>(response) }
+    });
+    let serving = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(REQUEST_TIMEOUT, serving).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "admin connection failed"),
+        Err(_) => tracing::debug!("admin connection took too long"),
+    }
+}
+
+fn answer(method: &Method, path: &str, state: &AdminState) -> Response<Full<Bytes>> {
+    if !matches!(path, "/healthz" | "/readyz" | "/metrics" | "/version") {
+        let body = r#"{"error":"not found","paths":["/healthz","/readyz","/metrics","/version"]}"#;
+        return json(StatusCode::NOT_FOUND, body.to_owned());
+    }
+    if *method != Method::GET && *method != Method::HEAD {
+        let body = r#"{"error":"method not allowed"}"#.to_owned();
+        let mut response = json(StatusCode::METHOD_NOT_ALLOWED, body);
+        let allow = HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(ALLOW, allow);
+        return response;
+    }
+    match path {
+        "/readyz" => {
+            let (ready, body) = state.readiness();
+            let status = match ready {
+                true => StatusCode::OK,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            json(status, body)
+        }
+        "/metrics" => respond(
+            StatusCode::OK,
+            metrics::CONTENT_TYPE,
+            state.metrics().encode(),
+        ),
+        "/version" => {
+            let version = env!("CARGO_PKG_VERSION");
+            json(StatusCode::OK, format!(r#"{{"version":"{version}"}}"#))
+        }
+        // `/healthz`: that somebody answers is the answer.
+        _ => json(StatusCode::OK, r#"{"healthy":true}"#.to_owned()),
+    }
+}
+
+fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    respond(status, "application/json", body)
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,103 @@
+//! The composition root: binds everything, serves, drains with a deadline.
+//!
+//! Owns the order of start and stop, and the threads: media workers (`io`), signalling threads (a
+//! `current_thread` runtime each, with listeners of its own), and the main thread (signals, admin).
+//! Nothing is served before everything that can fail has succeeded.
+
+mod signalling;
+mod start;
+
+use crate::config::Config;
+use crate::secret::Secret;
+use crate::telemetry;
+use anyhow::Context as _;
+use start::Bound;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+/// How often a draining server looks whether its last call has ended.
+const DRAIN_POLL: Duration = Duration::from_millis(100);
+
+/// Where the configuration came from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    File(PathBuf),
+    /// No file: a user and password made for this run, printed with client code once the listeners are bound.
+    FirstTry {
+        user: String,
+        password: Secret,
+    },
+}
+
+/// Serves until a signal ends it. An error means that it could not start.
+pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
+    let _log = telemetry::init(&config.log).context("cannot set up the log")?;
+    let drain_timeout = config.drain_timeout;
+    let bound = Bound::new(config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot make the main thread's runtime")?;
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime, async {
+        let mut signals = Signals::new()?;
+        let running = bound.start(&source)?;
+        signals.next().await;
+        info!(
+            timeout_s = drain_timeout.as_secs(),
+            "stopping: no new calls, waiting for those that run"
+        );
+        running.drain();
+        wait_for_calls(&running, &mut signals, drain_timeout).await;
+        running.end();
+        info!("stopped");
+        Ok(())
+    })
+}
+
+/// Returns when the last call and tunnel has ended, when the time is up, or at the next signal.
+async fn wait_for_calls(running: &start::Running, signals: &mut Signals, timeout: Duration) {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = running.calls();
+        if left.is_none() {
+            return;
+        }
+        if Instant::now() >= deadline {
+            warn!(left = %left, "the drain timeout is over");
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(DRAIN_POLL) => {}
+            () = signals.next() => {
+                warn!(left = %left, "a second signal: stopping now");
+                return;
+            }
+        }
+    }
+}
+
+/// SIGTERM and SIGINT, which mean the same.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Bind, then start: everything that can fail fails before anything is served.
+
+use super::Source;
+use super::signalling;
+use crate::addr::Family;
+use crate::admin::{self, Addresses, Admin, AdminState};
+use crate::config::Config;
+use crate::first_try::Banner;
+use crate::io::{Media, MediaHandle};
+use crate::listen::{self, Listeners};
+use crate::metrics::Metrics;
+use crate::page::{self, Page, PageData};
+use crate::proxy::Proxy;
+use crate::proxy::allowlist::{AllowList, Authority};
+use crate::sys::clock;
+use crate::sys::holder::{Protocol, holder};
+use crate::sys::limits::{self, Capacity};
+use crate::sys::rng::SystemRng;
+use crate::tls::CertificateSource;
+use crate::{external_ip, tls, turn};
+use anyhow::Context as _;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// Everything bound, nothing served.
+pub struct Bound {
+    config: Config,
+    capacity: Capacity,
+    tls: Option<Arc<tls::Store>>,
+    listeners: Listeners,
+    media: Media,
+    proxy: Arc<Proxy>,
+    admin: Option<Admin>,
+}
+
+impl Bound {
+    /// Loads the certificate, binds every socket and compiles the proxy's settings. The errors say what and where.
+    pub fn new(mut config: Config) -> anyhow::Result<Self> {
+        let open_files = limits::raise_open_files().context("cannot read the open-files limit")?;
+        find_external_ip(&mut config)?;
+        let tls = config.tls.as_ref().map(tls::Store::load).transpose()?;
+        warn_of_certificate(&config);
+        let threads = config.io.workers;
+        let sockets =
+            (config.io.udp.len() + config.listen.tcp.len() + config.listen.tls.len()) * threads;
+        let capacity = limits::capacity(open_files.soft, sockets);
+        lower(
+            &mut config.turn.limits.allocations_total,
+            capacity.allocations,
+        );
+        lower(&mut config.listen.connections_total, capacity.connections);
+        let admin = Admin::bind(&config.admin)?;
+        let listeners = bind_listeners(&config.listen, threads)?;
+        let shared = turn::Shared::new(&mut SystemRng);
+        let media = Media::bind(&config.io, Arc::new(config.turn.clone()), shared)?;
+        let proxy = Proxy::new(config.proxy.clone())?;
+        Ok(Self {
+            config,
+            capacity,
+            tls,
+            listeners,
+            media,
+            proxy,
+            admin,
+        })
+    }
+
+    /// Starts the threads and says what is served. Runs inside the main thread's `LocalSet`.
+    pub fn start(self, source: &Source) -> anyhow::Result<Running> {
+        let addresses = Addresses {
+            udp: self.media.udp_addresses(),
+            tcp: self.listeners.tcp_addresses(),
+            tls: self.listeners.tls_addresses(),
+        };
+        let media = self.media.start();
+        media.set_settings(Arc::new(with_listeners(
+            self.config.turn.clone(),
+            &addresses,
+            self.admin.as_ref(),
+        )));
+        let listen_shared = listen::Shared::new(&self.config.listen);
+        if self.config.test_page {
+            let page = Page::new(&page_data(
+                &self.config,
+                source,
+                &addresses,
+                self.tls.as_deref(),
+            ));
+            self.proxy.set_page(Some(Box::new(move |parts| {
+                page.respond(&parts.method, parts.uri.path())
+            })));
+        }
+        let mut metrics = Metrics::new();
+        media.metrics().register(metrics.registry_mut());
+        listen_shared.metrics.register(metrics.registry_mut());
+        self.proxy.metrics().register(metrics.registry_mut());
+        let admin_state = AdminState::new(Arc::new(metrics));
+        let admin_address = self.admin.as_ref().map(Admin::address);
+        let admin = match self.admin {
+            Some(admin) => Some(
+                admin
+                    .start(Arc::clone(&admin_state))
+                    .context("cannot start the admin thread")?,
+            ),
+            None => None,
+        };
+        let (draining, drain_watch) = watch::channel(false);
+        let (ended, end_watch) = watch::channel(false);
+        let shared = signalling::Shared {
+            tls: self.tls.clone(),
+            listen: listen_shared,
+            proxy: Arc::clone(&self.proxy),
+            media: media.clone(),
+            draining: drain_watch,
+            ended: end_watch,
+        };
+        let mut threads = Vec::new();
+        for (index, listeners) in self.listeners.into_threads().into_iter().enumerate() {
+            threads.push(signalling::spawn(index, listeners, shared.clone())?);
+        }
+        info!(
+            udp = %List(&addresses.udp),
+            tcp = %List(&addresses.tcp),
+            tls = %List(&addresses.tls),
+            admin = %admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()),
+            workers = self.config.io.workers,
+            allocations_max = self.config.turn.limits.allocations_total,
+            connections_max = self.config.listen.connections_total,
+            "serving"
+        );
+        if self.capacity.allocations < SMALL_CAPACITY {
+            warn!(
+                allocations = self.capacity.allocations,
+                "the open-files limit leaves room for few calls: raise it (LimitNOFILE in a systemd unit, ulimit -n in a shell)"
+            );
+        }
+        if let Source::FirstTry { user, password } = source {
+            let bound = with_bound_ports(self.config, &addresses);
+            println!("{}", Banner::new(&bound, user, password.expose()));
+        }
+        admin_state.ready(addresses);
+        Ok(Running {
+            media,
+            proxy: self.proxy,
+            admin_state,
+            _admin: admin,
+            draining,
+            ended,
+            threads,
+        })
+    }
+}
+
+/// Binds the TCP and TLS listeners; an address in use is blamed on the process that has it.
+fn bind_listeners(
+    settings: &listen::Settings,
+    threads: usize,
+) -> Result<Listeners, listen::BindError> {
+    let listeners = Listeners::bind(settings, threads).map_err(|mut error| {
+        if error.is_in_use() {
+            error.holder = holder(Protocol::Tcp, error.address).map(|holder| holder.to_string());
+        }
+        error
+    })?;
+    for address in listeners.skipped() {
+        warn!(%address, "not listening here: this machine has no IPv6");
+    }
+    Ok(listeners)
+}
+
+/// What a client will trip over: logged at every start, not only by `relayd check`.
+fn warn_of_certificate(config: &Config) {
+    let Some(settings) = &config.tls else { return };
+    if matches!(settings.source, CertificateSource::SelfSigned { .. }) {
+        return;
+    }
+    if let Ok(inspection) = tls::inspect(settings, &config.domain, clock::now().unix_s()) {
+        for warning in &inspection.warnings {
+            warn!(%warning, "certificate");
+        }
+    }
+}
+
+/// Fewer allocations than this are worth a warning.
+const SMALL_CAPACITY: u32 = 1000;
+
+/// A limit of 0 means what the machine allows; a higher one is not more than that.
+fn lower(limit: &mut u32, possible: u32) {
+    if *limit == 0 || *limit > possible {
+        *limit = possible;
+    }
+}
+
+/// "auto" in `server.external_ip`: asks the configured STUN servers, before anything is bound.
+fn find_external_ip(config: &mut Config) -> anyhow::Result<()> {
+    if config.external_ip_stun.is_empty() {
+        return Ok(());
+    }
+    let found = external_ip::discover(&config.external_ip_stun, &mut SystemRng)
+        .context("cannot find out the external address (server.external_ip = \"auto\")")?;
+    for ip in &found {
+        info!(%ip, "found the external address");
+    }
+    let plain = &mut config.turn.external_ips.plain;
+    for ip in found {
+        // What the file says of a family goes before what a server saw.
+        if !plain
+            .iter()
+            .any(|known| Family::of(*known) == Family::of(ip))
+        {
+            plain.push(ip);
+        }
+    }
+    Ok(())
+}
+
+/// The core never relays to relayd itself: it is told what was really bound.
+fn with_listeners(
+    mut settings: turn::Settings,
+    addresses: &Addresses,
+    admin: Option<&Admin>,
+) -> turn::Settings {
+    let all = [&addresses.udp, &addresses.tcp, &addresses.tls];
+    settings.listeners = all
+        .into_iter()
+        .flatten()
+        .copied()
+        .chain(admin.map(Admin::address))
+        .collect();
+    settings
+}
+
+/// For the text that names ports: those that were really bound.
+fn with_bound_ports(mut config: Config, addresses: &Addresses) -> Config {
+    config.io.udp.clone_from(&addresses.udp);
+    config.listen.tcp.clone_from(&addresses.tcp);
+    config.listen.tls.clone_from(&addresses.tls);
+    config
+}
+
+fn page_data(
+    config: &Config,
+    source: &Source,
+    addresses: &Addresses,
+    tls: Option<&tls::Store>,
+) -> PageData {
+    let port = |list: &[SocketAddr]| list.first().map(SocketAddr::port);
+    let (username, credential) = match source {
+        Source::File(_) => (None, None),
+        Source::FirstTry { user, password } => (Some(user.clone()), Some(password.clone())),
+    };
+    let is_self_signed = tls.is_some_and(|store| store.self_signed().is_some());
+    let leaf = || tls.and_then(|store| store.chain().into_iter().next());
+    let allowed = AllowList::new(&config.proxy.allow);
+    PageData {
+        domain: Some(config.domain.clone()),
+        udp_port: port(&addresses.udp),
+        tcp_port: port(&addresses.tcp),
+        tls_port: port(&addresses.tls),
+        username,
+        credential,
+        self_signed: leaf().filter(|_| is_self_signed).map(|leaf| leaf.to_vec()),
+        probes: page::probes(
+            |host, port| {
+                allowed.allows(&Authority {
+                    host: host.to_owned(),
+                    port,
+                })
+            },
+            |prefix| {
+                config
+                    .proxy
+                    .routes
+                    .iter()
+                    .any(|route| route.prefix == prefix)
+            },
+        ),
+    }
+}
+
+/// Everything that runs, and the means to end it.
+pub struct Running {
+    media: MediaHandle,
+    proxy: Arc<Proxy>,
+    admin_state: Arc<AdminState>,
+    _admin: Option<admin::Running>,
+    draining: watch::Sender<bool>,
+    ended: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Stops accepting and refuses new allocations; what runs goes on.
+    pub fn drain(&self) {
+        self.admin_state.drain();
+        self.media.drain();
+        self.draining.send_replace(true);
+    }
+
+    pub fn calls(&self) -> Calls {
+        let (requests, tunnels) = self.proxy.under_way();
+        Calls {
+            allocations: self.media.allocation_count(),
+            requests,
+            tunnels,
+        }
+    }
+
+    /// Ends what still runs and joins the threads.
+    pub fn end(self) {
+        self.draining.send_replace(true);
+        self.ended.send_replace(true);
+        self.media.stop();
+        self.media.join();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                warn!("a signalling thread ended badly");
+            }
+        }
+    }
+}
+
+/// What a draining server waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    allocations: usize,
+    requests: usize,
+    tunnels: usize,
+}
+
+impl Calls {
+    pub fn is_none(self) -> bool {
+        self == Self {
+            allocations: 0,
+            requests: 0,
+            tunnels: 0,
+        }
+    }
+}
+
+impl fmt::Display for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            allocations,
+            requests,
+            tunnels,
+        } = self;
+        write!(
+            f,
+            "{allocations} allocations, {requests} requests, {tunnels} tunnels"
+        )
+    }
+}
+
+/// Addresses as one log value.
+struct List<'a>(&'a [SocketAddr]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            address.fmt(f)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+//! The outcome of a check as text for a terminal.
+
+use super::{Certificate, Outcome, Plan, Relay, seconds};
+use crate::config::report;
+use std::fmt::{self, Formatter};
+
+/// Hosts that are listed before the rest is counted.
+const HOSTS_SHOWN_MAX: usize = 40;
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for problem in &self.problems {
+            write!(f, "{problem}\n\n")?;
+        }
+        write!(f, "{}: {}", self.source, report::tally(&self.problems))?;
+        if let Some(plan) = &self.plan {
+            write!(f, "\n\n{plan}")?;
+        }
+        if !self.peers.is_empty() {
+            f.write_str("\n\npeers")?;
+        }
+        for peer in &self.peers {
+            write!(f, "\n  {}: {}", peer.peer, peer.rule)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "listeners of {}", self.domain)?;
+        for listener in &self.listeners {
+            let address = listener.address.to_string();
+            let (transport, serves) = (listener.transport, listener.serves);
+            writeln!(f, "  {transport}  {address:<22} {serves}")?;
+        }
+        item(f, "PROXY header required from", &self.proxy_protocol_from)?;
+        match &self.certificate {
+            Some(certificate) => self.certificate(f, certificate)?,
+            None => writeln!(f, "certificate\n  none: no TLS")?,
+        }
+        self.turn(f)?;
+        self.proxy(f)?;
+        writeln!(f, "server")?;
+        match self.admin {
+            Some(addr) => writeln!(f, "  health and metrics: http://{addr}/metrics")?,
+            None => writeln!(f, "  health and metrics: off")?,
+        }
+        writeln!(f, "  media workers: {}", self.workers)?;
+        write!(f, "  on SIGTERM calls may go on for {}", self.drain_timeout)
+    }
+}
+
+impl Plan {
+    fn certificate(&self, f: &mut Formatter<'_>, certificate: &Certificate) -> fmt::Result {
+        writeln!(f, "certificate")?;
+        match &certificate.file {
+            Some(file) => writeln!(f, "  {file}")?,
+            None => writeln!(f, "  self-signed, made at start")?,
+        }
+        item(f, "names", &certificate.names)?;
+        let (expires, days) = (&certificate.expires, certificate.days_left);
+        writeln!(f, "  expires: {expires}, in {days} days")
+    }
+
+    fn turn(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "relayed addresses")?;
+        self.relay(f, &self.relay)?;
+        writeln!(f, "credentials")?;
+        let credentials = &self.credentials;
+        writeln!(
+            f,
+            "  realm \"{}\", users: {}, secrets for time-limited credentials: {}",
+            credentials.realm, credentials.users, credentials.secrets
+        )?;
+        writeln!(f, "peers of clients")?;
+        writeln!(f, "  public addresses, and clients of this server")?;
+        item(f, "also allowed", &self.peers.allow)?;
+        item(f, "denied", &self.peers.deny)?;
+        writeln!(f, "limits")?;
+        if self.limits.is_empty() {
+            writeln!(f, "  none")?;
+        }
+        for (name, limit) in &self.limits {
+            writeln!(f, "  {name}: {limit}")?;
+        }
+        Ok(())
+    }
+
+    fn relay(&self, f: &mut Formatter<'_>, relay: &Relay) -> fmt::Result {
+        for address in &relay.addresses {
+            write!(f, "  {}", address.own)?;
+            if address.external != address.own {
+                write!(f, ", told to clients as {}", address.external)?;
+            }
+            if address.if_reached {
+                f.write_str(" (clients that reach this address)")?;
+            }
+            writeln!(f)?;
+        }
+        if relay.addresses.is_empty() {
+            writeln!(f, "  the address that a client reaches")?;
+        }
+        item(f, "external address asked at start of", &relay.ask)?;
+        let ((low, high), allocations) = (relay.ports, &relay.allocations);
+        writeln!(f, "  UDP ports {low}-{high}: open them in the firewall")?;
+        write!(f, "  allocations at once: {}", allocations.max)?;
+        write!(f, " (ports: {}", allocations.by_ports)?;
+        if let (Some(allowed), Some(files)) = (allocations.by_open_files, allocations.open_files) {
+            write!(f, ", open-files limit {files}: {allowed}")?;
+        }
+        if let Some(setting) = allocations.by_setting {
+            write!(f, ", allocations_total: {setting}")?;
+        }
+        writeln!(f, ")")?;
+        let (default, max) = (
+            seconds(relay.lifetime_default_s),
+            seconds(relay.lifetime_max_s),
+        );
+        writeln!(f, "  lifetime: {default}, up to {max} on request")
+    }
+
+    fn proxy(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let proxy = &self.proxy;
+        writeln!(f, "proxy")?;
+        if proxy.hosts.is_empty() && proxy.routes.is_empty() {
+            writeln!(f, "  off: neither hosts nor routes")?;
+        }
+        item(f, "vendors", &proxy.vendors)?;
+        if !proxy.hosts.is_empty() {
+            writeln!(f, "  allowed hosts:")?;
+        }
+        for host in proxy.hosts.iter().take(HOSTS_SHOWN_MAX) {
+            writeln!(f, "    {host}")?;
+        }
+        if let Some(more) = proxy.hosts.len().checked_sub(HOSTS_SHOWN_MAX + 1) {
+            writeln!(f, "    and {} more", more + 1)?;
+        }
+        if !proxy.routes.is_empty() {
+            writeln!(f, "  routes:")?;
+        }
+        for (prefix, upstream) in &proxy.routes {
+            writeln!(f, "    {prefix} to {upstream}")?;
+        }
+        item(f, "all of it also under", &proxy.prefixes)?;
+        item(f, "origins", &proxy.cors_origins)?;
+        item(f, "forwarded headers trusted from", &proxy.trusted_proxies)?;
+        item(f, "own names", &proxy.public_names)?;
+        for (name, addr) in &proxy.resolve {
+            writeln!(f, "  {name} is taken to be at {addr}")?;
+        }
+        item(f, "upstreams also allowed at", &proxy.addresses.allow)?;
+        item(f, "upstreams denied at", &proxy.addresses.deny)?;
+        if proxy.test_page {
+            writeln!(f, "  the test page is at /")?;
+        }
+        Ok(())
+    }
+}
+
+/// A line with a list; none for an empty list.
+fn item(f: &mut Formatter<'_>, name: &str, values: &[String]) -> fmt::Result {
+    if values.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "  {name}: {}", values.join(", "))
+}

@@ -1,0 +1,304 @@
+//! The packet path of a worker: datagrams in, the core's verdict, chains out, and their flushing.
+
+use crate::addr::{ClientAddr, FiveTuple, PeerAddr, Transport};
+use crate::io::arena::LAYOUT;
+use crate::io::outbox::{Chain, Item, Payload};
+use crate::io::token::{Link, Token};
+use crate::io::worker::Worker;
+use crate::sys::errors::{Origin, SocketError, take_error};
+use crate::sys::recv::{BATCH_MAX, Received};
+use crate::sys::send::Sender;
+use crate::sys::socket::UdpSocket;
+use crate::turn::{Icmp, RelayId, Verdict};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+/// Datagrams read from one listener in its turn; what is left is reported again.
+const LISTENER_READS: usize = 4;
+
+/// Datagrams read from one relay socket in its turn.
+const BURST_MAX: u8 = BATCH_MAX as u8;
+const BURST_MIN: u8 = 2;
+
+/// Entries taken from one error queue in its turn.
+const ERRORS_MAX: usize = 16;
+
+impl Worker {
+    pub(super) fn read_listener(&mut self, index: usize) {
+        for _ in 0..LISTENER_READS {
+            if self.read_listener_once(index) < BATCH_MAX {
+                return;
+            }
+        }
+    }
+
+    /// Returns how many datagrams there were.
+    fn read_listener_once(&mut self, index: usize) -> usize {
+        self.make_room(BATCH_MAX * LAYOUT.stride);
+        let Some(listener) = self.listeners.get(index) else {
+            return 0;
+        };
+        let room = self.arena.next(BATCH_MAX * LAYOUT.stride);
+        self.counts.listeners.receive_calls += 1;
+        let Ok(count) = self.receiver.receive(listener.socket.as_fd(), room, LAYOUT) else {
+            return 0;
+        };
+        let bound = listener.socket.addr();
+        let start = self.arena.used();
+        self.arena.take(count * LAYOUT.stride);
+        self.counts.listeners.received += count as u64;
+        for at in 0..count {
+            if let Some(received) = self.receiver.get(at) {
+                self.note_listener_overflow(index, &received);
+                let slot = start + at * LAYOUT.stride;
+                self.handle_client_datagram(index, bound, at, slot, &received);
+            }
+        }
+        count
+    }
+
+    fn handle_client_datagram(
+        &mut self,
+        listener: usize,
+        bound: SocketAddr,
+        at: usize,
+        slot: usize,
+        received: &Received,
+    ) {
+        let server_ip = received.local_ip.unwrap_or(bound.ip());
+        let from = FiveTuple {
+            client: ClientAddr::new(received.from),
+            server: SocketAddr::new(server_ip, bound.port()),
+            transport: Transport::Udp,
+        };
+        let link = Link::Listener(listener as u32).id();
+        let payload = self.payload(at, slot, received.len);
+        let bytes = payload.bytes(&self.arena);
+        let verdict = self
+            .core
+            .handle_client(self.now, &from, link, bytes, &mut self.relays);
+        self.take_output();
+        self.carry_out(verdict, payload);
+    }
+
+    pub(super) fn read_relay(&mut self, relay: RelayId) {
+        self.make_room(BATCH_MAX * LAYOUT.stride);
+        let Some(socket) = self.relays.get_mut(relay) else {
+            return;
+        };
+        let room = self.arena.next(usize::from(socket.burst) * LAYOUT.stride);
+        self.counts.relays.receive_calls += 1;
+        let Ok(count) = self.receiver.receive(socket.socket().as_fd(), room, LAYOUT) else {
+            return;
+        };
+        socket.burst = next_burst(socket.burst, count);
+        let start = self.arena.used();
+        self.arena.take(count * LAYOUT.stride);
+        self.counts.relays.received += count as u64;
+        for at in 0..count {
+            if let Some(received) = self.receiver.get(at) {
+                self.note_relay_overflow(relay, &received);
+                let slot = start + at * LAYOUT.stride;
+                let payload = self.payload(at, slot, received.len);
+                let bytes = payload.bytes(&self.arena);
+                let from = PeerAddr::new(received.from);
+                let verdict = self.core.handle_peer(self.now, relay, from, bytes);
+                self.take_output();
+                self.carry_out(verdict, payload);
+            }
+        }
+    }
+
+    /// The datagram where it lies, or put together if it was longer than its slot.
+    fn payload(&self, at: usize, slot: usize, len: usize) -> Payload {
+        let start = slot + LAYOUT.headroom;
+        if len <= LAYOUT.payload_max() {
+            return Payload::Arena(start..start + len);
+        }
+        let head = self.arena.get(start..start + LAYOUT.payload_max());
+        let bytes = self.receiver.whole(at, head, len, LAYOUT);
+        let range = LAYOUT.headroom..bytes.len() - LAYOUT.tailroom;
+        Payload::Owned { bytes, range }
+    }
+
+    /// Queues what the verdict says about `received`.
+    pub(super) fn carry_out(&mut self, verdict: Verdict, received: Payload) {
+        match verdict {
+            Verdict::Consumed => {}
+            Verdict::ToPeer {
+                relay,
+                peer,
+                payload,
+                dont_fragment,
+            } => {
+                let Some(socket) = self.relays.get_mut(relay) else {
+                    return;
+                };
+                let mut item = Item::new(received.narrowed(payload), peer.socket_addr());
+                item.dont_fragment = dont_fragment;
+                self.outbox
+                    .push(&mut socket.chain, Token::Relay(relay), item);
+            }
+            Verdict::ToClient { client, prefix } => {
+                if let Some(framed) = received.framed(&prefix, &mut self.arena) {
+                    self.queue_for_client(&client, framed, true);
+                }
+            }
+            Verdict::Drop(reason) => tracing::trace!(reason = reason.label(), "packet dropped"),
+        }
+    }
+
+    fn note_listener_overflow(&mut self, index: usize, received: &Received) {
+        if let (Some(overflow), Some(listener)) = (received.overflow, self.listeners.get_mut(index))
+        {
+            let more = overflow.wrapping_sub(listener.overflow);
+            self.counts.listeners.overflow += u64::from(more);
+            listener.overflow = overflow;
+        }
+    }
+
+    fn note_relay_overflow(&mut self, relay: RelayId, received: &Received) {
+        if let (Some(overflow), Some(socket)) = (received.overflow, self.relays.get_mut(relay)) {
+            let more = overflow.wrapping_sub(socket.overflow);
+            self.counts.relays.overflow += u64::from(more);
+            socket.overflow = overflow;
+        }
+    }
+
+    /// ICMP errors for what was sent from this relay socket.
+    pub(super) fn take_errors(&mut self, relay: RelayId) {
+        for _ in 0..ERRORS_MAX {
+            let Some(socket) = self.relays.get_mut(relay) else {
+                return;
+            };
+            match take_error(socket.socket().as_fd()) {
+                Ok(Some(error)) => {
+                    self.counts.icmp += 1;
+                    if let Some(icmp) = icmp(&error) {
+                        let peer = PeerAddr::new(error.peer);
+                        self.core.handle_icmp(self.now, relay, peer, icmp);
+                        self.take_output();
+                    }
+                }
+                Ok(None) => {}
+                Err(_) => break,
+            }
+        }
+        // An error that found no room in the queue would be reported for ever.
+        if let Some(socket) = self.relays.get_mut(relay) {
+            let pending = socket.socket().take_pending_error();
+            tracing::trace!(?pending, "error queue read");
+        }
+    }
+
+    /// Makes the arena hold `len` more bytes, by sending what lies there.
+    pub(super) fn make_room(&mut self, len: usize) {
+        if self.arena.free() < len {
+            self.flush();
+        }
+    }
+
+    /// Sends everything that was queued in this round.
+    pub(super) fn flush(&mut self) {
+        while let Some(token) = self.outbox.next_waiting() {
+            match token {
+                Token::Listener(index) => self.flush_listener(index as usize),
+                Token::Relay(relay) => self.flush_relay(relay),
+                Token::Stream(index) => self.flush_stream(index),
+                Token::Wake => {}
+            }
+        }
+        self.outbox.clear();
+        self.arena.reset();
+    }
+
+    fn flush_listener(&mut self, index: usize) {
+        let Some(listener) = self.listeners.get_mut(index) else {
+            return;
+        };
+        let chain = std::mem::replace(&mut listener.chain, Chain::EMPTY);
+        let datagrams = self
+            .outbox
+            .chain(chain)
+            .map(|item| item.datagram(&self.arena));
+        let counts = &mut self.counts.listeners.send;
+        self.sender.send(listener.socket.as_fd(), datagrams, counts);
+    }
+
+    pub(super) fn flush_relay(&mut self, relay: RelayId) {
+        let Some(socket) = self.relays.get_mut(relay) else {
+            return;
+        };
+        let chain = std::mem::replace(&mut socket.chain, Chain::EMPTY);
+        let socket = socket.socket();
+        let counts = &mut self.counts.relays.send;
+        if chain.has_dont_fragment {
+            let items = self.outbox.chain(chain);
+            for item in items {
+                let outcome = send_fragmentable_or_not(&mut self.sender, socket, item, &self.arena);
+                counts.record(&outcome);
+            }
+            return;
+        }
+        if chain.is_single() {
+            let mut items = self.outbox.chain(chain);
+            if let Some(item) = items.next() {
+                let datagram = item.datagram(&self.arena);
+                counts.record(&self.sender.send_one(socket.as_fd(), &datagram));
+            }
+            return;
+        }
+        let datagrams = self
+            .outbox
+            .chain(chain)
+            .map(|item| item.datagram(&self.arena));
+        self.sender.send(socket.as_fd(), datagrams, counts);
+    }
+}
+
+fn send_fragmentable_or_not(
+    sender: &mut Sender,
+    socket: &UdpSocket,
+    item: &Item,
+    arena: &crate::io::arena::Arena,
+) -> io::Result<()> {
+    let datagram = item.datagram(arena);
+    if !item.dont_fragment {
+        return sender.send_one(socket.as_fd(), &datagram);
+    }
+    socket.set_dont_fragment(true)?;
+    let outcome = sender.send_one(socket.as_fd(), &datagram);
+    socket.set_dont_fragment(false)?;
+    outcome
+}
+
+/// Twice as many after a full read, half after one that brought less than half.
+fn next_burst(burst: u8, count: usize) -> u8 {
+    let asked = usize::from(burst);
+    if count >= asked {
+        return burst.saturating_mul(2).min(BURST_MAX);
+    }
+    if count * 2 < asked {
+        return (burst / 2).max(BURST_MIN);
+    }
+    burst
+}
+
+/// What the core makes an ICMP attribute of (RFC 8656 §18.13).
+fn icmp(error: &SocketError) -> Option<Icmp> {
+    let (kind, code) = match error.origin {
+        Origin::Icmp | Origin::Icmp6 => (error.kind, error.code),
+        // This machine knew the path's MTU, so no ICMP message came; for the client it is the same.
+        Origin::Local if error.errno == libc::EMSGSIZE => match error.peer {
+            SocketAddr::V4(_) => (3, 4),
+            SocketAddr::V6(_) => (2, 0),
+        },
+        Origin::Local => return None,
+    };
+    Some(Icmp {
+        kind,
+        code,
+        data: error.info,
+    })
+}

@@ -1,0 +1,83 @@
+//! What other threads hand to a worker: connections, settings, orders. Cold, so a lock and an eventfd do.
+
+use crate::accepted::Accepted;
+use crate::sys::epoll::Waker;
+use crate::turn;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Connections that may wait for a worker. It takes all of them in one round, so more means it is stuck.
+const ACCEPTED_MAX: usize = 1024;
+
+pub struct Inbox {
+    state: Mutex<State>,
+    pub waker: Waker,
+}
+
+#[derive(Default)]
+struct State {
+    accepted: VecDeque<Accepted>,
+    settings: Option<Arc<turn::Settings>>,
+    draining: bool,
+    stopped: bool,
+}
+
+/// Everything that had come in.
+pub struct Mail {
+    pub accepted: VecDeque<Accepted>,
+    pub settings: Option<Arc<turn::Settings>>,
+    pub draining: bool,
+    pub stopped: bool,
+}
+
+impl Inbox {
+    pub fn new(waker: Waker) -> Self {
+        Self {
+            state: Mutex::default(),
+            waker,
+        }
+    }
+
+    /// Gives the connection back when the worker has stopped or too many wait.
+    pub fn put(&self, stream: Accepted) -> Result<(), Accepted> {
+        let mut state = self.lock();
+        if state.stopped || state.accepted.len() >= ACCEPTED_MAX {
+            return Err(stream);
+        }
+        state.accepted.push_back(stream);
+        drop(state);
+        self.waker.wake();
+        Ok(())
+    }
+
+    pub fn set_settings(&self, settings: Arc<turn::Settings>) {
+        self.lock().settings = Some(settings);
+        self.waker.wake();
+    }
+
+    pub fn drain(&self) {
+        self.lock().draining = true;
+        self.waker.wake();
+    }
+
+    /// The last order: nothing is taken after it.
+    pub fn stop(&self) {
+        self.lock().stopped = true;
+        self.waker.wake();
+    }
+
+    pub fn take(&self) -> Mail {
+        self.waker.clear();
+        let mut state = self.lock();
+        Mail {
+            accepted: std::mem::take(&mut state.accepted),
+            settings: state.settings.take(),
+            draining: state.draining,
+            stopped: state.stopped,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

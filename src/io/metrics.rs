@@ -1,0 +1,358 @@
+//! What the media plane counts, and how it reaches the metrics endpoint.
+//!
+//! A worker counts in plain integers and leaves a copy once a round, if nobody is reading just then; a scrape
+//! adds up the copies. No worker ever waits for a scrape.
+
+use crate::io::stream::StreamEnd;
+use crate::sys::send::SendCounts;
+use crate::turn::counters::{Answer, Counters, Method};
+use crate::turn::{DropReason, EndReason};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+
+/// Traffic of one kind of socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketCounts {
+    pub received: u64,
+    pub receive_calls: u64,
+    /// Dropped by the kernel, because a socket's receive buffer was full.
+    pub overflow: u64,
+    pub send: SendCounts,
+}
+
+/// What one worker's driver has counted since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoCounts {
+    pub listeners: SocketCounts,
+    pub relays: SocketCounts,
+    /// Entries of the error queues of relay sockets.
+    pub icmp: u64,
+    pub stream_ends: [u64; StreamEnd::ALL.len()],
+    pub streams_taken: u64,
+    /// Media frames dropped because a client read too slowly.
+    pub stream_frames_dropped: u64,
+}
+
+impl IoCounts {
+    pub fn count_stream_end(&mut self, end: StreamEnd) {
+        self.stream_ends[end as usize] += 1;
+    }
+}
+
+/// One worker's numbers, as other threads see them.
+#[derive(Debug, Default)]
+pub struct WorkerStats {
+    pub allocations: AtomicUsize,
+    /// Connections given to this worker that have not ended, those in its inbox included.
+    pub streams: AtomicUsize,
+    counts: Mutex<(IoCounts, Counters)>,
+}
+
+impl WorkerStats {
+    /// Leaves a copy of the counts, or none while a scrape reads the last one.
+    pub fn publish(&self, io: &IoCounts, turn: &Counters) {
+        let mut counts = match self.counts.try_lock() {
+            Ok(counts) => counts,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        counts.0 = *io;
+        counts.1.clone_from(turn);
+    }
+
+    pub fn counts(&self) -> (IoCounts, Counters) {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.clone()
+    }
+}
+
+/// The numbers of all workers.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    workers: Arc<[Arc<WorkerStats>]>,
+}
+
+impl Metrics {
+    pub fn new(workers: Arc<[Arc<WorkerStats>]>) -> Self {
+        Self { workers }
+    }
+
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.clone()));
+    }
+}
+
+type Labels = [(&'static str, &'static str)];
+
+/// Adds up what `number` gives for each worker.
+fn total(counts: &[(IoCounts, Counters)], number: impl Fn(&(IoCounts, Counters)) -> u64) -> u64 {
+    counts.iter().map(number).sum()
+}
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let counts: Vec<_> = self.workers.iter().map(|worker| worker.counts()).collect();
+        self.encode_gauges(&mut encoder)?;
+        encode_sockets(&mut encoder, &counts)?;
+        encode_streams(&mut encoder, &counts)?;
+        encode_turn(&mut encoder, &counts)
+    }
+}
+
+impl Metrics {
+    fn encode_gauges(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let sum = |of: fn(&WorkerStats) -> &AtomicUsize| -> i64 {
+            let all = self
+                .workers
+                .iter()
+                .map(|worker| of(worker).load(Ordering::Relaxed));
+            all.sum::<usize>() as i64
+        };
+        let allocations = ConstGauge::new(sum(|worker| &worker.allocations));
+        let name = "relayd_turn_allocations";
+        let metric =
+            encoder.encode_descriptor(name, "Live allocations", None, MetricType::Gauge)?;
+        allocations.encode(metric)?;
+        let streams = ConstGauge::new(sum(|worker| &worker.streams));
+        let name = "relayd_media_streams";
+        let help = "Live TCP and TLS connections of TURN clients";
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        streams.encode(metric)
+    }
+}
+
+fn encode_sockets(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters)]) -> fmt::Result {
+    let of_kinds = |number: fn(&SocketCounts) -> u64| {
+        [
+            ("listener", total(counts, |(io, _)| number(&io.listeners))),
+            ("relay", total(counts, |(io, _)| number(&io.relays))),
+        ]
+    };
+    family(
+        encoder,
+        "relayd_media_received_datagrams",
+        "Datagrams received, by kind of socket",
+        "socket",
+        of_kinds(|socket| socket.received),
+    )?;
+    family(
+        encoder,
+        "relayd_media_receive_calls",
+        "Calls that received them",
+        "socket",
+        of_kinds(|socket| socket.receive_calls),
+    )?;
+    family(
+        encoder,
+        "relayd_media_receive_overflow_datagrams",
+        "Datagrams that the kernel dropped because a receive buffer was full",
+        "socket",
+        of_kinds(|socket| socket.overflow),
+    )?;
+    family(
+        encoder,
+        "relayd_media_sent_datagrams",
+        "Datagrams sent, by kind of socket",
+        "socket",
+        of_kinds(|socket| socket.send.sent),
+    )?;
+    let unsent = |number: fn(&SendCounts) -> u64| {
+        total(counts, |(io, _)| {
+            number(&io.listeners.send) + number(&io.relays.send)
+        })
+    };
+    family(
+        encoder,
+        "relayd_media_unsent_datagrams",
+        "Datagrams that could not be sent, by reason",
+        "reason",
+        [
+            ("full", unsent(|send| send.full)),
+            ("too_long", unsent(|send| send.too_long)),
+            ("failed", unsent(|send| send.failed)),
+        ],
+    )?;
+    single(
+        encoder,
+        "relayd_media_icmp_errors",
+        "ICMP errors for datagrams sent to peers",
+        None,
+        total(counts, |(io, _)| io.icmp),
+    )
+}
+
+fn encode_streams(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters)]) -> fmt::Result {
+    single(
+        encoder,
+        "relayd_media_streams_taken",
+        "TCP and TLS connections taken over from the listeners",
+        None,
+        total(counts, |(io, _)| io.streams_taken),
+    )?;
+    family(
+        encoder,
+        "relayd_media_streams_ended",
+        "TCP and TLS connections that ended, by reason",
+        "reason",
+        StreamEnd::ALL.map(|end| {
+            (
+                end.label(),
+                total(counts, |(io, _)| io.stream_ends[end as usize]),
+            )
+        }),
+    )?;
+    single(
+        encoder,
+        "relayd_media_stream_dropped_frames",
+        "Media frames dropped because a client read too slowly",
+        None,
+        total(counts, |(io, _)| io.stream_frames_dropped),
+    )
+}
+
+fn encode_turn(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters)]) -> fmt::Result {
+    let of_directions = |to_peer: fn(&Counters) -> u64, to_client: fn(&Counters) -> u64| {
+        [
+            ("to_peer", total(counts, |(_, turn)| to_peer(turn))),
+            ("to_client", total(counts, |(_, turn)| to_client(turn))),
+        ]
+    };
+    family(
+        encoder,
+        "relayd_turn_relayed_packets",
+        "Packets relayed",
+        "direction",
+        of_directions(
+            |turn| turn.traffic.to_peer_packets,
+            |turn| turn.traffic.to_client_packets,
+        ),
+    )?;
+    let labelled = of_directions(
+        |turn| turn.traffic.to_peer_bytes,
+        |turn| turn.traffic.to_client_bytes,
+    );
+    let name = "relayd_turn_relayed";
+    let help = "Payload relayed, without headers";
+    let unit = Some(&Unit::Bytes);
+    let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+    for (direction, number) in labelled {
+        labelled_counter(&mut metric, &[("direction", direction)], number)?;
+    }
+    single(
+        encoder,
+        "relayd_turn_allocations_started",
+        "Allocations made",
+        None,
+        total(counts, |(_, turn)| turn.started),
+    )?;
+    family(
+        encoder,
+        "relayd_turn_allocations_ended",
+        "Allocations that ended, by reason",
+        "reason",
+        EndReason::ALL.map(|end| (end.label(), total(counts, |(_, turn)| turn.ended(end)))),
+    )?;
+    family(
+        encoder,
+        "relayd_turn_dropped_packets",
+        "Packets dropped, by reason",
+        "reason",
+        DropReason::ALL.map(|drop| (drop.label(), total(counts, |(_, turn)| turn.drops(drop)))),
+    )?;
+    single(
+        encoder,
+        "relayd_turn_icmp_indications",
+        "Indications to clients about ICMP errors",
+        None,
+        total(counts, |(_, turn)| turn.icmp_indications),
+    )?;
+    encode_requests(encoder, counts)
+}
+
+fn encode_requests(
+    encoder: &mut DescriptorEncoder,
+    counts: &[(IoCounts, Counters)],
+) -> fmt::Result {
+    let name = "relayd_turn_requests";
+    let help = "STUN and TURN requests answered, by method and answer";
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for method in Method::ALL {
+        for answer in Answer::ALL {
+            let number = total(counts, |(_, turn)| turn.requests(method, answer));
+            // Most of the 90 pairs never happen.
+            if number > 0 {
+                let labels = [("method", method.label()), ("answer", answer.label())];
+                labelled_counter(&mut metric, &labels, number)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn single(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    number: u64,
+) -> fmt::Result {
+    let metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+    ConstCounter::new(number).encode(metric)
+}
+
+fn family(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    numbers: impl IntoIterator<Item = (&'static str, u64)>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (value, number) in numbers {
+        labelled_counter(&mut metric, &[(label, value)], number)?;
+    }
+    Ok(())
+}
+
+fn labelled_counter(metric: &mut MetricEncoder<'_>, labels: &Labels, number: u64) -> fmt::Result {
+    ConstCounter::new(number).encode(metric.encode_family(&labels)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_adds_up_the_workers() {
+        let workers: Arc<[_]> = (0..2).map(|_| Arc::new(WorkerStats::default())).collect();
+        for worker in workers.iter() {
+            let mut io = IoCounts::default();
+            io.listeners.received = 21;
+            io.count_stream_end(StreamEnd::Unparseable);
+            let mut turn = Counters::default();
+            turn.started = 3;
+            worker.publish(&io, &turn);
+            worker.allocations.store(2, Ordering::Relaxed);
+        }
+        let mut registry = Registry::default();
+        Metrics::new(workers).register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("encoded");
+        for line in [
+            "relayd_media_received_datagrams_total{socket=\"listener\"} 42",
+            "relayd_media_streams_ended_total{reason=\"unparseable\"} 2",
+            "relayd_turn_allocations_started_total 6",
+            "relayd_turn_allocations 4",
+            "relayd_turn_relayed_bytes_total{direction=\"to_peer\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Binding: every address once per thread with SO_REUSEPORT, so that the kernel spreads connections over threads.
+//!
+//! SO_REUSEPORT would also let a second relayd of the same user share the port without a word, and half of the
+//! connections would go there. So each address is first bound without it: that finds any other listener.
+
+use super::Settings;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use std::collections::HashSet;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+/// Connections that wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// A dead peer is found after 60 s + 4 · 15 s of silence.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} ({transport}){}", held_by(holder))]
+pub struct BindError {
+    pub address: SocketAddr,
+    /// `tcp` or `tls`: the list that names the address.
+    pub transport: &'static str,
+    /// Who has the port, when that is known; for the caller to fill in when [`BindError::is_in_use`].
+    pub holder: Option<String>,
+    pub source: io::Error,
+}
+
+impl BindError {
+    pub fn is_in_use(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
+fn held_by(holder: &Option<String>) -> String {
+    holder
+        .as_ref()
+        .map(|name| format!(": {name} has it"))
+        .unwrap_or_default()
+}
+
+/// What a connection to a port may begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Port {
+    Tcp,
+    Tls,
+}
+
+impl Port {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+/// All listeners of all threads, bound and listening.
+#[derive(Debug)]
+pub struct Listeners {
+    threads: Vec<ThreadListeners>,
+    tcp: Vec<SocketAddr>,
+    tls: Vec<SocketAddr>,
+    skipped: Vec<SocketAddr>,
+}
+
+/// The listeners of one thread.
+#[derive(Debug, Default)]
+pub struct ThreadListeners {
+    listeners: Vec<(TcpListener, Port)>,
+}
+
+impl Listeners {
+    /// Binds every address of `settings` once for each of `threads` threads (at least one).
+    ///
+    /// Port 0 becomes one free port that all threads share. `[::]` is left out on a machine without IPv6 (see
+    /// [`Listeners::skipped`]): it is in the default configuration, and such machines are common.
+    pub fn bind(settings: &Settings, threads: usize) -> Result<Self, BindError> {
+        let tcp = settings.tcp.iter().map(|address| (*address, Port::Tcp));
+        let tls = settings.tls.iter().map(|address| (*address, Port::Tls));
+        let wanted: Vec<_> = tcp.chain(tls).collect();
+        let mut listeners = Self {
+            threads: Vec::new(),
+            tcp: Vec::new(),
+            tls: Vec::new(),
+            skipped: Vec::new(),
+        };
+        listeners
+            .threads
+            .resize_with(threads.max(1), ThreadListeners::default);
+        if let Some((address, port)) = repeated(&wanted) {
+            let source = io::Error::new(io::ErrorKind::AddrInUse, "the address is listed twice");
+            return Err(bind_error(address, port, source));
+        }
+        for &(address, port) in &wanted {
+            match probe(address) {
+                Err(error) if !lacks_ipv6(address, &error) => {
+                    return Err(bind_error(address, port, error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        for (address, port) in wanted {
+            listeners.bind_one(address, port)?;
+        }
+        Ok(listeners)
+    }
+
+    fn bind_one(&mut self, address: SocketAddr, port: Port) -> Result<(), BindError> {
+        let mut real = address;
+        for thread in &mut self.threads {
+            let listener = match listen(real) {
+                Ok(listener) => listener,
+                Err(error) if lacks_ipv6(address, &error) => {
+                    self.skipped.push(address);
+                    return Ok(());
+                }
+                Err(error) => return Err(bind_error(address, port, error)),
+            };
+            real = listener
+                .local_addr()
+                .map_err(|error| bind_error(address, port, error))?;
+            thread.listeners.push((listener, port));
+        }
+        match port {
+            Port::Tcp => self.tcp.push(real),
+            Port::Tls => self.tls.push(real),
+        }
+        Ok(())
+    }
+
+    /// Plain listeners with their real ports.
+    pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
+        self.tcp.clone()
+    }
+
+    /// TLS listeners with their real ports.
+    pub fn tls_addresses(&self) -> Vec<SocketAddr> {
+        self.tls.clone()
+    }
+
+    /// IPv6 wildcard addresses that were left out since this machine has no IPv6.
+    pub fn skipped(&self) -> &[SocketAddr] {
+        &self.skipped
+    }
+
+    /// One set of listeners for each thread.
+    pub fn into_threads(self) -> Vec<ThreadListeners> {
+        self.threads
+    }
+}
+
+impl ThreadListeners {
+    /// Registers the listeners with the runtime of the current thread.
+    pub(super) fn into_tokio(self) -> Vec<(tokio::net::TcpListener, Port)> {
+        self.listeners
+            .into_iter()
+            .filter_map(|(listener, port)| {
+                tokio::net::TcpListener::from_std(listener)
+                    .inspect_err(|error| tracing::error!(%error, "cannot watch a listener"))
+                    .ok()
+                    .map(|listener| (listener, port))
+            })
+            .collect()
+    }
+}
+
+fn bind_error(address: SocketAddr, port: Port, source: io::Error) -> BindError {
+    BindError {
+        address,
+        transport: port.label(),
+        holder: None,
+        source,
+    }
+}
+
+/// The first address that stands in the lists a second time.
+fn repeated(wanted: &[(SocketAddr, Port)]) -> Option<(SocketAddr, Port)> {
+    let mut seen = HashSet::new();
+    wanted
+        .iter()
+        .copied()
+        .find(|(address, _)| address.port() != 0 && !seen.insert(*address))
+}
+
+/// Fails when anybody else listens on the address, SO_REUSEPORT or not.
+fn probe(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    socket(address)?.bind(&address.into())
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    // Linux gives these three to every accepted connection, which saves their system calls there.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES),
+    )?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket that may take a port whose old connections linger in TIME_WAIT, but not one that is listened on.
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+/// True for `[::]` on a machine whose kernel has no IPv6 at all.
+fn lacks_ipv6(address: SocketAddr, error: &io::Error) -> bool {
+    address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        && matches!(
+            error.raw_os_error(),
+            Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+        )
+}

@@ -1,0 +1,503 @@
+//! One request, from its parsed head to the head of its answer.
+//!
+//! In order: is it well formed, is there room for it, is it for relayd itself, which route does it mean, is it a preflight;
+//! only then is an upstream asked. Every answer that is made here carries CORS, and each is counted and logged once, when the
+//! last of it is gone.
+
+use super::body::{RequestBody, ResponseBody, Upload, UploadBounds};
+use super::cors::{self, Origin};
+use super::guard::UnderWay;
+use super::headers::{self, ClientInfo};
+use super::metrics::{ErrorLabel, RequestKind};
+use super::pool::Lease;
+use super::record::Record;
+use super::redirect::{self, Answer, Decision, Follow};
+use super::respond::{ProxyError, respond};
+use super::route::{Route, RouteKind};
+use super::server::{Connection, PendingTunnel, TunnelPermit};
+use super::upstream::{Connect, Upgraded, Upstream};
+use super::{Compiled, Local, cookies};
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{header, request};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// What of a followed redirect's body is read so that its connection can be used again.
+const REDIRECT_BODY_BYTES_MAX: usize = 16 << 10;
+const REDIRECT_BODY_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Answers one request; never fails, because every failure is an answer.
+pub(super) async fn answer(
+    local: Rc<Local>,
+    connection: Rc<Connection>,
+    under_way: UnderWay,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let compiled = local.proxy.current();
+    let (parts, body) = request.into_parts();
+    let mut record = Box::new(Record::new(
+        parts.method.clone(),
+        connection.info.client.ip(),
+        &local.proxy.counts,
+        under_way,
+    ));
+    let exchange = Exchange {
+        local: &local,
+        compiled: &compiled,
+        connection: &connection,
+        origin: compiled.cors.judge(&parts.headers),
+        parts: &parts,
+    };
+    let answered = exchange.run(body, &mut record).await;
+    let mut response = answered.unwrap_or_else(|error| exchange.refuse(error));
+    record.status = response.status().as_u16();
+    exchange.settle_connection(&mut response);
+    if response.body().is_end_stream() {
+        record.complete();
+    }
+    response.map(|body| body.recorded(record))
+}
+
+struct Exchange<'a> {
+    local: &'a Local,
+    compiled: &'a Compiled,
+    connection: &'a Connection,
+    parts: &'a request::Parts,
+    origin: Origin,
+}
+
+impl Exchange<'_> {
+    async fn run(
+        &self,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<Response<ResponseBody>, ProxyError> {
+        let parts = self.parts;
+        record.path = parts.uri.path().to_owned();
+        let authority = headers::check(parts)?;
+        record.host.clone_from(&authority);
+        self.admit(record)?;
+        if let Some(response) = self.own() {
+            record.kind = RequestKind::Own;
+            return Ok(self.own_body(response));
+        }
+        let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+        let route = self.compiled.router.route(&authority, target);
+        if let Some(response) = cors::preflight(parts, route.as_ref(), &self.origin) {
+            record.kind = RequestKind::Preflight;
+            return Ok(self.own_body(response));
+        }
+        let route = route?;
+        record.kind = match route.kind {
+            RouteKind::Host => RequestKind::Host,
+            RouteKind::Prefix => RequestKind::Prefix,
+        };
+        record.host = route.authority();
+        record.path = without_query(&route.path_and_query).to_owned();
+        let client = ClientInfo {
+            ip: self.connection.info.client.ip(),
+            tls: self.connection.info.tls,
+            authority,
+        };
+        self.forward(route, &client, body, record).await
+    }
+
+    fn admit(&self, record: &Record) -> Result<(), ProxyError> {
+        let limits = &self.compiled.settings.limits;
+        if self.parts.headers.len() > limits.headers {
+            return Err(ProxyError::HeadersTooLarge);
+        }
+        let rates = &self.local.proxy.rates;
+        let per_s = limits.requests_per_s_per_address;
+        if !rates.admit(record.client, per_s, Instant::now()) {
+            return Err(ProxyError::TooManyRequests);
+        }
+        Ok(())
+    }
+
+    /// What relayd serves itself: probes for load balancers, and the built-in page where it is switched on.
+    fn own(&self) -> Option<Response<Bytes>> {
+        if self.parts.method != Method::GET && self.parts.method != Method::HEAD {
+            return None;
+        }
+        match self.parts.uri.path() {
+            "/healthcheck" => Some(self.plain("ok\n")),
+            "/readyz" if self.connection.draining() => {
+                Some(respond(ProxyError::Draining, &self.origin))
+            }
+            "/readyz" => Some(self.plain("ready\n")),
+            _ => self.local.proxy.page(self.parts),
+        }
+    }
+
+    fn plain(&self, text: &'static str) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::from_static(text.as_bytes()));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        cors::decorate(headers, &self.origin);
+        response
+    }
+
+    fn refuse(&self, error: ProxyError) -> Response<ResponseBody> {
+        let reason = ErrorLabel { reason: error };
+        self.local.proxy.counts.errors.get_or_create(&reason).inc();
+        tracing::debug!(target: "relayd::proxy", client = %self.connection.info.client, %error, "refused");
+        let mut response = self.own_body(respond(error, &self.origin));
+        // RFC 9112 §3.2, §6.3: what comes behind such a request cannot be told from its body.
+        let ambiguous = matches!(
+            error,
+            ProxyError::BadHost | ProxyError::BadLength | ProxyError::BadRequest
+        );
+        if ambiguous && self.parts.version < Version::HTTP_2 {
+            close(response.headers_mut());
+        }
+        response
+    }
+
+    fn own_body(&self, response: Response<Bytes>) -> Response<ResponseBody> {
+        let head = self.parts.method == Method::HEAD;
+        response.map(|bytes| ResponseBody::own(if head { Bytes::new() } else { bytes }))
+    }
+
+    /// A connection that asked for another protocol serves no further request: the guard no longer reads along.
+    fn settle_connection(&self, response: &mut Response<ResponseBody>) {
+        let upgrade = self.parts.version < Version::HTTP_2
+            && self.parts.headers.contains_key(header::UPGRADE);
+        if upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            close(response.headers_mut());
+        }
+    }
+
+    async fn forward(
+        &self,
+        route: Route,
+        client: &ClientInfo,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<Response<ResponseBody>, ProxyError> {
+        let settings = &self.compiled.settings;
+        let limit = settings.limits.body_bytes;
+        if limit > 0 && body.size_hint().lower() > limit {
+            return Err(ProxyError::BodyTooLarge);
+        }
+        let websocket = headers::is_websocket(self.parts);
+        if websocket && !body.is_end_stream() {
+            return Err(ProxyError::BadRequest);
+        }
+        let permit = match websocket {
+            true => Some(self.tunnel_permit()?),
+            false => None,
+        };
+        let bounds = UploadBounds {
+            bytes_max: limit,
+            keep_bytes_max: settings.limits.replay_bytes,
+            silence_max: settings.timeouts.body_idle,
+        };
+        let (body, upload) = RequestBody::new(body, bounds, &self.connection.activity);
+        record.upload = Some(Rc::clone(&upload));
+        let journey = Journey {
+            exchange: self,
+            first: route,
+            client,
+            upload,
+            follows: Vec::new(),
+            cookies: Vec::new(),
+        };
+        journey.run(body, permit, record).await
+    }
+
+    fn tunnel_permit(&self) -> Result<TunnelPermit, ProxyError> {
+        let max = self.compiled.settings.limits.tunnels;
+        TunnelPermit::take(&self.local.proxy, max).ok_or(ProxyError::TooManyTunnels)
+    }
+
+    fn upstream(&self) -> Upstream<'_> {
+        Upstream {
+            compiled: self.compiled,
+            pool: self.local.pool(self.compiled),
+            names: &self.local.names,
+            counts: &self.local.proxy.counts,
+        }
+    }
+}
+
+/// A request on its way, over as many redirects as it takes.
+struct Journey<'a> {
+    exchange: &'a Exchange<'a>,
+    first: Route,
+    client: &'a ClientInfo,
+    upload: Rc<Upload>,
+    follows: Vec<Follow>,
+    /// Set by answers that the client never sees.
+    cookies: Vec<HeaderValue>,
+}
+
+enum Arrived {
+    Answer(Response<Incoming>, Lease),
+    Tunnel(Response<ResponseBody>),
+}
+
+impl Journey<'_> {
+    async fn run(
+        mut self,
+        mut body: RequestBody,
+        mut permit: Option<TunnelPermit>,
+        record: &mut Record,
+    ) -> Result<Response<ResponseBody>, ProxyError> {
+        loop {
+            let arrived = match permit.take() {
+                Some(given) => self.upgrade(body, given, &mut permit).await?,
+                None => {
+                    let (response, lease) = self.send(body).await?;
+                    Arrived::Answer(response, lease)
+                }
+            };
+            record.upstream = Some(record.started().elapsed());
+            let (response, lease) = match arrived {
+                Arrived::Answer(response, lease) => (response, lease),
+                Arrived::Tunnel(response) => return Ok(response),
+            };
+            match self.decide(&response) {
+                Decision::Follow(follow) => {
+                    body = self.follow(*follow, response, lease).await?;
+                }
+                settled @ (Decision::Rewrite(_) | Decision::Strip | Decision::Pass) => {
+                    return self.finish(response, lease, &settled);
+                }
+            }
+        }
+    }
+
+    fn route(&self) -> &Route {
+        self.follows
+            .last()
+            .map_or(&self.first, |follow| &follow.route)
+    }
+
+    fn method(&self) -> &Method {
+        self.follows
+            .last()
+            .map_or(&self.exchange.parts.method, |follow| &follow.method)
+    }
+
+    /// The body once more; a redirect may have taken it away for good.
+    fn body_again(&self) -> Option<RequestBody> {
+        if self.follows.iter().all(|follow| follow.keep_body) {
+            self.upload.again()
+        } else {
+            Some(RequestBody::Empty)
+        }
+    }
+
+    fn decide(&self, response: &Response<Incoming>) -> Decision {
+        if !response.status().is_redirection() {
+            return Decision::Pass;
+        }
+        let answer = Answer {
+            status: response.status(),
+            location: response.headers().get(header::LOCATION),
+            method: self.method(),
+            route: self.route(),
+            client_authority: &self.client.authority,
+            hops: u8::try_from(self.follows.len()).unwrap_or(u8::MAX),
+            body_replayable: self.body_again().is_some(),
+        };
+        redirect::decide(&answer, &self.exchange.compiled.router)
+    }
+
+    async fn follow(
+        &mut self,
+        follow: Follow,
+        response: Response<Incoming>,
+        lease: Lease,
+    ) -> Result<RequestBody, ProxyError> {
+        self.exchange.local.proxy.counts.redirects.inc();
+        self.cookies
+            .extend(cookies::scoped(response.headers(), self.route()));
+        discard(response.into_body(), lease).await;
+        self.follows.push(follow);
+        self.body_again().ok_or(ProxyError::Internal)
+    }
+
+    /// Sends the request; once more on a fresh connection when a pooled one turned out to be closed.
+    async fn send(&self, mut body: RequestBody) -> Result<(Response<Incoming>, Lease), ProxyError> {
+        let upstream = self.exchange.upstream();
+        let mut connect = Connect::PooledOrFresh;
+        loop {
+            let request = self.request(body)?;
+            let unanswered = match upstream
+                .send(self.route(), request, &self.upload, connect)
+                .await
+            {
+                Ok(answer) => return Ok(answer),
+                Err(unanswered) => unanswered,
+            };
+            if connect == Connect::Fresh || !unanswered.stale {
+                return Err(unanswered.error);
+            }
+            connect = Connect::Fresh;
+            body = match unanswered.unsent {
+                Some(request) => request.into_body(),
+                // RFC 9110 §9.2.2: what may have been acted upon is not repeated, unless that does no harm.
+                None if self.method().is_idempotent() => {
+                    self.body_again().ok_or(unanswered.error)?
+                }
+                None => return Err(unanswered.error),
+            };
+            self.exchange.local.proxy.counts.retries.inc();
+        }
+    }
+
+    async fn upgrade(
+        &self,
+        body: RequestBody,
+        permit: TunnelPermit,
+        unused: &mut Option<TunnelPermit>,
+    ) -> Result<Arrived, ProxyError> {
+        let exchange = self.exchange;
+        let request = self.request(body)?;
+        let route = self.route();
+        let upgraded = exchange
+            .upstream()
+            .upgrade(route, request, &self.upload)
+            .await?;
+        let (head, upstream) = match upgraded {
+            Upgraded::Switched(head, upstream) => (head, upstream),
+            Upgraded::Declined(response, lease) => {
+                *unused = Some(permit);
+                return Ok(Arrived::Answer(response, lease));
+            }
+        };
+        if !headers::has_token(&head.headers, header::UPGRADE, "websocket") {
+            return Err(ProxyError::UpstreamInvalid);
+        }
+        exchange.connection.tunnel.replace(Some(PendingTunnel {
+            upstream,
+            permit,
+            host: route.authority(),
+            path: without_query(&route.path_and_query).to_owned(),
+            idle: exchange.compiled.settings.timeouts.tunnel_idle,
+        }));
+        let mut response = Response::new(ResponseBody::own(Bytes::new()));
+        *response.status_mut() = head.status;
+        *response.headers_mut() = self.to_client(head.headers);
+        headers::set_upgrade(response.headers_mut());
+        Ok(Arrived::Tunnel(response))
+    }
+
+    /// The request as it goes to the route that is next.
+    fn request(&self, body: RequestBody) -> Result<Request<RequestBody>, ProxyError> {
+        let Exchange {
+            parts, compiled, ..
+        } = self.exchange;
+        let mut to_upstream =
+            headers::to_upstream(parts, &self.first, self.client, &compiled.settings)?;
+        for follow in &self.follows {
+            follow.adjust(&mut to_upstream);
+        }
+        frame(&mut to_upstream, &parts.headers, &body);
+        let path_and_query = PathAndQuery::try_from(self.route().path_and_query.as_str())
+            .map_err(|_| ProxyError::BadTarget)?;
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method().clone();
+        *request.uri_mut() = Uri::from(path_and_query);
+        *request.headers_mut() = to_upstream;
+        Ok(request)
+    }
+
+    fn to_client(&self, upstream: HeaderMap) -> HeaderMap {
+        let mut headers = headers::to_client(upstream, self.route(), &self.exchange.origin);
+        for cookie in &self.cookies {
+            headers.append(header::SET_COOKIE, cookie.clone());
+        }
+        headers
+    }
+
+    /// Hands an upstream's answer over to the client.
+    fn finish(
+        &self,
+        response: Response<Incoming>,
+        lease: Lease,
+        settled: &Decision,
+    ) -> Result<Response<ResponseBody>, ProxyError> {
+        let (mut head, body) = response.into_parts();
+        // hyper has decoded `chunked`; any other coding would reach the client undeclared.
+        if let Some(coding) = head.headers.get(header::TRANSFER_ENCODING) {
+            if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return Err(ProxyError::UpstreamInvalid);
+            }
+            // RFC 9112 §6.3: it overrides a length.
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        settled.settle(&mut head.headers);
+        let trailer = head.headers.remove(header::TRAILER);
+        let silence_max = self.exchange.compiled.settings.timeouts.body_idle;
+        let mut response = Response::new(ResponseBody::upstream(body, Some(lease), silence_max));
+        *response.status_mut() = head.status;
+        *response.headers_mut() = self.to_client(head.headers);
+        if let Some(trailer) = trailer {
+            response.headers_mut().insert(header::TRAILER, trailer);
+        }
+        if let Some(reason) = head.extensions.remove::<hyper::ext::ReasonPhrase>() {
+            response.extensions_mut().insert(reason);
+        }
+        Ok(response)
+    }
+}
+
+/// Declares how the body is framed and that trailers are welcome, anew for this hop.
+fn frame(to_upstream: &mut HeaderMap, from_client: &HeaderMap, body: &RequestBody) {
+    match body.size_hint().exact() {
+        Some(0) => {}
+        // A kept body has a length even where the client's had none.
+        Some(bytes) => drop(to_upstream.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes))),
+        None => {
+            to_upstream.remove(header::CONTENT_LENGTH);
+            to_upstream.insert(
+                header::TRANSFER_ENCODING,
+                HeaderValue::from_static("chunked"),
+            );
+            if let Some(trailer) = from_client.get(header::TRAILER) {
+                to_upstream.insert(header::TRAILER, trailer.clone());
+            }
+        }
+    }
+    if headers::has_token(from_client, header::TE, "trailers")
+        && !to_upstream.contains_key(header::CONNECTION)
+    {
+        to_upstream.insert(header::TE, HeaderValue::from_static("trailers"));
+        to_upstream.insert(header::CONNECTION, HeaderValue::from_static("TE"));
+    }
+}
+
+/// Reads the rest of an answer that nobody wants, so that its connection can be used again; gives up if that takes long.
+async fn discard(body: Incoming, lease: Lease) {
+    let mut body = ResponseBody::upstream(body, Some(lease), REDIRECT_BODY_TIME_MAX);
+    let reading = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > REDIRECT_BODY_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // Too slow is as good as too long: the connection is dropped with its body.
+    let _ = timeout(REDIRECT_BODY_TIME_MAX, reading).await;
+}
+
+fn close(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+fn without_query(target: &str) -> &str {
+    target.split_once('?').map_or(target, |(path, _)| path)
+}

@@ -1,0 +1,216 @@
+//! Vendor presets: the hosts and prefixes that each vendor's SDK asks for through a proxy, as data.
+//!
+//! A preset is what `[proxy].vendors` names. Sources: the vendors' network documentation and requests recorded from
+//! their SDKs. Suffix rules stay as narrow as the vendor's own naming allows.
+
+use super::{HostRule, PrefixRoute};
+use std::ops::RangeInclusive;
+
+/// What one vendor needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preset {
+    pub name: &'static str,
+    /// What its customers set in their application, and what to know about it.
+    pub note: &'static str,
+    /// Where the vendor says so.
+    pub documentation: &'static str,
+    /// When hosts and routes were last compared with what the vendor documents and its SDK asks for.
+    pub checked: &'static str,
+    pub hosts: &'static [Hosts],
+    /// Prefix and upstream.
+    pub fixed: &'static [(&'static str, &'static str)],
+}
+
+/// Names that share their ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hosts {
+    pub ports: &'static [RangeInclusive<u16>],
+    pub names: &'static [&'static str],
+}
+
+const HTTPS: &[RangeInclusive<u16>] = &[443..=443];
+
+const fn https(names: &'static [&'static str]) -> Hosts {
+    Hosts {
+        ports: HTTPS,
+        names,
+    }
+}
+
+/// The names that `[proxy].vendors` accepts.
+pub const NAMES: [&str; 8] = [
+    "azure",
+    "agora",
+    "trtc",
+    "trtc-international",
+    "watchrtc",
+    "vonage",
+    "daily",
+    "livekit",
+];
+
+const TRTC_HOSTS: Hosts = https(&[
+    "yun.tim.qq.com",
+    "*.rtc.qcloud.com",
+    "*.rtc.qq.com",
+    "*.rtc.tencentcloud.com",
+    "*.cloud-rtc.com",
+    "*.cloud-rtc.net",
+    "*.my-imcloud.com",
+    "*.rtc-web.com",
+    "*.rtc-web.io",
+]);
+
+const PRESETS: [Preset; 8] = [
+    Preset {
+        name: "azure",
+        note: "Azure Communication Services Calling: networkConfiguration.proxy.url. Not for Teams identities.",
+        documentation: "https://learn.microsoft.com/azure/communication-services/tutorials/proxy-calling-support-tutorial",
+        checked: "2026-11-20",
+        hosts: &[https(&[
+            "*.skype.com",
+            "*.communication.microsoft.com",
+            "*.communication.azure.com",
+            "*.events.data.microsoft.com",
+            "teams.microsoft.com",
+            "*.teams.microsoft.com",
+            "*.teams.microsoft.us",
+            "*.svc.cloud.microsoft",
+            "res.public.onecdn.static.microsoft",
+        ])],
+        fixed: &[],
+    },
+    Preset {
+        name: "agora",
+        note: "Agora Web SDK: AgoraRTC.setProxyServer(host).",
+        documentation: "https://github.com/AgoraIO/Tools/blob/master/Proxy/proxy-for-webrtc/README.md",
+        checked: "2026-11-20",
+        hosts: &[Hosts {
+            ports: &[
+                443..=443,
+                4700..=5000,
+                5668..=5669,
+                6080..=6080,
+                6443..=6443,
+                8667..=8667,
+                9667..=9667,
+            ],
+            names: &[
+                "*.agora.io",
+                "*.sd-rtn.com",
+                "*.rtnsvc.com",
+                "*.rtesvc.com",
+                "*.agoraio.cn",
+            ],
+        }],
+        fixed: &[],
+    },
+    Preset {
+        name: "trtc",
+        note: "Tencent RTC, sdkAppId from 1400000000 on: websocketProxy wss://HOST/ws/, loggerProxy https://HOST/logger/, scheduleProxy HOST/schedule.",
+        documentation: "https://web.sdk.qcloud.com/trtc/webrtc/v5/doc/en/tutorial-34-advanced-proxy.html",
+        checked: "2026-11-20",
+        hosts: &[TRTC_HOSTS],
+        fixed: &[
+            ("/ws/", "https://signaling.rtc.qq.com/"),
+            ("/logger/", "https://yun.tim.qq.com/"),
+            ("/schedule/", "https://schedule.cloud-rtc.com/"),
+        ],
+    },
+    Preset {
+        name: "trtc-international",
+        note: "Tencent RTC, sdkAppId below 1400000000: the same options; logs and schedule go to the international service.",
+        documentation: "https://web.sdk.qcloud.com/trtc/webrtc/v5/doc/en/tutorial-34-advanced-proxy.html",
+        checked: "2026-11-20",
+        hosts: &[TRTC_HOSTS],
+        fixed: &[
+            ("/ws/", "https://signaling.rtc.qq.com/"),
+            ("/logger/", "https://apisgp.my-imcloud.com/"),
+            ("/schedule/", "https://schedule.rtc-web.com/"),
+        ],
+    },
+    Preset {
+        name: "watchrtc",
+        note: "testRTC watchRTC: proxyUrl wss://HOST/websocket.",
+        documentation: "https://testrtc.com/docs/setting-up-a-proxy-for-watchrtc-traffic/",
+        checked: "2026-11-20",
+        hosts: &[https(&[
+            "watchrtc-server.cyara.com",
+            "watchrtc.spearline.dev",
+            "watchrtc.testrtc.com",
+            "watchrtc-staging2.testrtc.com",
+        ])],
+        fixed: &[("/websocket/", "https://watchrtc-server.cyara.com/")],
+    },
+    Preset {
+        name: "vonage",
+        note: "Vonage Video (OpenTok): OT.setProxyUrl(url). The account's IP proxy add-on must be on.",
+        documentation: "https://developer.vonage.com/en/video/guides/configurable-turn-servers",
+        checked: "2026-11-20",
+        hosts: &[https(&["*.opentok.com", "*.tokbox.com", "*.vonage.com"])],
+        fixed: &[],
+    },
+    Preset {
+        name: "daily",
+        note: "Daily: dailyConfig.proxyUrl or setProxyUrl(). The account's proxy feature must be on.",
+        documentation: "https://docs.daily.co/guides/privacy-and-security/corporate-firewalls-nats-allowed-ip-list",
+        checked: "2026-11-20",
+        hosts: &[https(&["*.daily.co", "prod-ks.pluot.blue"])],
+        fixed: &[],
+    },
+    Preset {
+        name: "livekit",
+        note: "LiveKit Cloud: room.connect('wss://HOST/<project>.livekit.cloud').",
+        documentation: "https://docs.livekit.io/home/cloud/firewall/",
+        checked: "2026-11-20",
+        hosts: &[https(&["*.livekit.cloud"])],
+        fixed: &[],
+    },
+];
+
+/// Finds a preset by the name that the configuration uses.
+pub fn preset(name: &str) -> Option<&'static Preset> {
+    static TABLE: [Preset; 8] = PRESETS;
+    TABLE.iter().find(|preset| preset.name == name)
+}
+
+impl Preset {
+    /// One rule for each name and port.
+    pub fn rules(&self) -> Vec<HostRule> {
+        let pairs = self.hosts.iter().flat_map(|hosts| {
+            let ports = || hosts.ports.iter().cloned().flatten();
+            hosts
+                .names
+                .iter()
+                .flat_map(move |name| ports().map(move |port| (*name, port)))
+        });
+        pairs
+            .map(|(name, port)| match name.strip_prefix("*.") {
+                Some(suffix) => HostRule {
+                    name: suffix.to_owned(),
+                    subdomains: true,
+                    port,
+                },
+                None => HostRule {
+                    name: name.to_owned(),
+                    subdomains: false,
+                    port,
+                },
+            })
+            .collect()
+    }
+
+    pub fn routes(&self) -> Vec<PrefixRoute> {
+        self.fixed
+            .iter()
+            .map(|(prefix, upstream)| PrefixRoute {
+                prefix: (*prefix).to_owned(),
+                upstream: (*upstream).to_owned(),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "vendors_tests.rs"]
+mod tests;

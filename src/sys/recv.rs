@@ -1,0 +1,240 @@
+//! Receiving many datagrams by one call (`recvmmsg(2)`).
+//!
+//! Datagrams land in slots that the caller lays out, each with headroom for a header to be written in front.
+//! One that is longer than its slot is rare (jumbo frames, reassembled fragments): its tail goes to a spill
+//! area and the whole is put together on request, so slots stay small and the common case is not copied.
+
+use crate::sys::control::{self, Control};
+use crate::sys::name::Name;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Most datagrams of one call.
+pub const BATCH_MAX: usize = 64;
+
+/// Longest UDP payload, in bytes.
+pub const DATAGRAM_LEN_MAX: usize = 65535 - 8;
+
+/// How slots follow each other in the caller's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotLayout {
+    /// From one slot to the next, in bytes.
+    pub stride: usize,
+    /// Bytes before the payload.
+    pub headroom: usize,
+    /// Bytes after the longest payload that fits, for padding.
+    pub tailroom: usize,
+}
+
+impl SlotLayout {
+    pub const fn payload_max(self) -> usize {
+        self.stride - self.headroom - self.tailroom
+    }
+}
+
+/// One received datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Payload, in bytes; may be more than the slot holds, see [`Receiver::whole`].
+    pub len: usize,
+    pub from: SocketAddr,
+    /// The address it was sent to, where the socket reports it.
+    pub local_ip: Option<IpAddr>,
+    /// What the full receive buffer has cost this socket so far; absent means nothing.
+    pub overflow: Option<u32>,
+}
+
+/// The arrays that `recvmmsg` fills; one for each worker.
+pub struct Receiver {
+    headers: Box<[libc::mmsghdr; BATCH_MAX]>,
+    vectors: Box<[[libc::iovec; 2]; BATCH_MAX]>,
+    names: Box<[Name; BATCH_MAX]>,
+    controls: Box<[Control; BATCH_MAX]>,
+    /// Touched only by long datagrams, so it stays unbacked by memory until then.
+    spill: Vec<u8>,
+}
+
+impl Default for Receiver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Receiver {
+    pub fn new() -> Self {
+        let null = libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        };
+        // SAFETY: a header of null pointers and zero lengths is valid.
+        let header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        Self {
+            headers: Box::new([header; BATCH_MAX]),
+            vectors: Box::new([[null; 2]; BATCH_MAX]),
+            names: Box::new([Name::empty(); BATCH_MAX]),
+            controls: Box::new([Control::empty(); BATCH_MAX]),
+            spill: vec![0; BATCH_MAX * DATAGRAM_LEN_MAX],
+        }
+    }
+
+    /// Receives into as many slots as `slots` holds, [`BATCH_MAX`] at most, without waiting.
+    pub fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        slots: &mut [u8],
+        layout: SlotLayout,
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        let slots = slots.chunks_exact_mut(layout.stride);
+        let spills = self.spill.chunks_exact_mut(DATAGRAM_LEN_MAX);
+        for ((slot, spill), header) in slots.zip(spills).zip(self.headers.iter_mut()) {
+            let vectors = &mut self.vectors[count];
+            let payload = &mut slot[layout.headroom..layout.stride - layout.tailroom];
+            vectors[0].iov_base = payload.as_mut_ptr().cast();
+            vectors[0].iov_len = payload.len();
+            vectors[1].iov_base = spill.as_mut_ptr().cast();
+            vectors[1].iov_len = spill.len();
+            let header = &mut header.msg_hdr;
+            header.msg_name = (&raw mut self.names[count]).cast();
+            header.msg_namelen = Name::LEN_MAX;
+            header.msg_iov = vectors.as_mut_ptr();
+            header.msg_iovlen = vectors.len() as _;
+            header.msg_control = self.controls[count].as_mut_ptr();
+            header.msg_controllen = control::LEN_MAX as _;
+            count += 1;
+        }
+        // SAFETY: `count` headers are set up; their pointers lead to slots and arrays that are borrowed
+        // through the call, with true lengths; slots do not overlap.
+        let n = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                count as libc::c_uint,
+                libc::MSG_DONTWAIT as _,
+                std::ptr::null_mut(),
+            )
+        };
+        if n < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(n as usize)
+    }
+
+    /// The datagram at `index` of the last call; `None` where the kernel named no IP sender.
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the types differ between C libraries"
+    )]
+    pub fn get(&self, index: usize) -> Option<Received> {
+        let header = self.headers.get(index)?;
+        let from = self.names[index].get(header.msg_hdr.msg_namelen)?;
+        let mut received = Received {
+            len: header.msg_len as usize,
+            from,
+            local_ip: None,
+            overflow: None,
+        };
+        let control_len = header.msg_hdr.msg_controllen as usize;
+        for message in self.controls[index].messages(control_len) {
+            received.local_ip = received.local_ip.or_else(|| message.local_ip());
+            received.overflow = received.overflow.or_else(|| message.overflow());
+        }
+        Some(received)
+    }
+
+    /// Puts a datagram together that was longer than its slot: `head` is what the slot holds.
+    ///
+    /// The result has the layout's headroom in front and its tailroom behind.
+    pub fn whole(&self, index: usize, head: &[u8], len: usize, layout: SlotLayout) -> Vec<u8> {
+        let tail_len = len.saturating_sub(head.len()).min(DATAGRAM_LEN_MAX);
+        let at = index * DATAGRAM_LEN_MAX;
+        let tail = &self.spill[at..at + tail_len];
+        let mut whole = Vec::with_capacity(layout.headroom + len + layout.tailroom);
+        whole.resize(layout.headroom, 0);
+        whole.extend_from_slice(head);
+        whole.extend_from_slice(tail);
+        whole.resize(whole.len() + layout.tailroom, 0);
+        whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::send::{Datagram, SendCounts, Sender};
+    use crate::sys::socket::{Purpose, UdpSocket};
+    use std::os::fd::AsFd;
+
+    const LAYOUT: SlotLayout = SlotLayout {
+        stride: 256,
+        headroom: 64,
+        tailroom: 4,
+    };
+
+    #[test]
+    fn a_batch_arrives_whole_in_order_and_behind_its_headroom() {
+        let receiver = UdpSocket::bind(loopback(), Purpose::Listener).expect("bound");
+        let sender = UdpSocket::bind(loopback(), Purpose::Relay).expect("bound");
+        let payloads: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n; usize::from(n) + 1]).collect();
+        let datagrams = payloads.iter().map(|bytes| Datagram {
+            bytes,
+            to: receiver.addr(),
+            from: None,
+        });
+        let mut counts = SendCounts::default();
+        Sender::new().send(sender.as_fd(), datagrams, &mut counts);
+        assert_eq!(counts.sent, 100);
+
+        let mut slots = vec![0; LAYOUT.stride * BATCH_MAX];
+        let mut batch = Receiver::new();
+        let mut seen = 0;
+        while seen < payloads.len() {
+            let n = batch
+                .receive(receiver.as_fd(), &mut slots, LAYOUT)
+                .expect("received");
+            for (index, slot) in slots.chunks(LAYOUT.stride).take(n).enumerate() {
+                let got = batch.get(index).expect("an IP datagram");
+                assert_eq!(got.from, sender.addr());
+                assert_eq!(slot[64..64 + got.len], payloads[seen]);
+                seen += 1;
+            }
+        }
+        let empty = batch.receive(receiver.as_fd(), &mut slots, LAYOUT);
+        assert_eq!(
+            empty.map_err(|error| error.kind()),
+            Err(io::ErrorKind::WouldBlock)
+        );
+    }
+
+    #[test]
+    fn a_datagram_longer_than_its_slot_is_put_together() {
+        let receiver = UdpSocket::bind(loopback(), Purpose::Listener).expect("bound");
+        let sender = UdpSocket::bind(loopback(), Purpose::Relay).expect("bound");
+        let long: Vec<u8> = (0..65_507u32).map(|n| n as u8).collect();
+        let datagram = Datagram {
+            bytes: &long,
+            to: receiver.addr(),
+            from: None,
+        };
+        Sender::new()
+            .send_one(sender.as_fd(), &datagram)
+            .expect("sent");
+        let mut slots = vec![0; LAYOUT.stride];
+        let mut batch = Receiver::new();
+        let n = batch
+            .receive(receiver.as_fd(), &mut slots, LAYOUT)
+            .expect("received");
+        assert_eq!(n, 1);
+        let got = batch.get(0).expect("an IP datagram");
+        assert_eq!(got.len, long.len());
+        let head = &slots[LAYOUT.headroom..LAYOUT.headroom + LAYOUT.payload_max()];
+        let whole = batch.whole(0, head, got.len, LAYOUT);
+        assert_eq!(whole[LAYOUT.headroom..LAYOUT.headroom + long.len()], long);
+        assert_eq!(whole.len(), LAYOUT.headroom + long.len() + LAYOUT.tailroom);
+    }
+
+    fn loopback() -> SocketAddr {
+        "127.0.0.1:0".parse().expect("valid")
+    }
+}

@@ -1,0 +1,154 @@
+//! Certificate and key files: PEM in, or an error that says which file is wrong and how.
+
+use super::{Error, KeyDer};
+use rustls::pki_types::pem::{self, PemObject, SectionKind};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Longest certificate or key file, in bytes; a chain of four RSA certificates has about 10 000.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What the two files hold; nothing says yet that they belong together.
+pub(super) struct Files {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: KeyDer,
+    pub cert_path: PathBuf,
+    pub key_path: PathBuf,
+}
+
+pub(super) fn read(cert_path: &Path, key_path: &Path) -> Result<Files, Error> {
+    Ok(Files {
+        chain: read_chain(cert_path)?,
+        key: read_key(key_path)?,
+        cert_path: cert_path.to_owned(),
+        key_path: key_path.to_owned(),
+    })
+}
+
+/// Every certificate of the file, in its order; at least one, each of them well-formed.
+pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let sections = Sections::read(path)?;
+    let chain: Vec<_> = sections.certificates().collect();
+    if chain.is_empty() {
+        return Err(Error::NoCertificate {
+            path: path.to_owned(),
+            found: sections.describe(),
+        });
+    }
+    for (index, der) in chain.iter().enumerate() {
+        let problem = match X509Certificate::from_der(der) {
+            Ok(([], _)) => continue,
+            Ok(_) => "bytes follow its end".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        return Err(Error::BrokenCertificate {
+            path: path.to_owned(),
+            position: index + 1,
+            problem,
+        });
+    }
+    Ok(chain)
+}
+
+fn read_key(path: &Path) -> Result<KeyDer, Error> {
+    let sections = Sections::read(path)?;
+    if sections.encrypted_key {
+        return Err(Error::EncryptedKey {
+            path: path.to_owned(),
+        });
+    }
+    let mut keys = sections.keys();
+    let Some(key) = keys.next() else {
+        return Err(Error::NoKey {
+            path: path.to_owned(),
+            found: sections.describe(),
+        });
+    };
+    match keys.count() {
+        0 => Ok(key),
+        more => Err(Error::SeveralKeys {
+            path: path.to_owned(),
+            count: more + 1,
+        }),
+    }
+}
+
+/// The PEM blocks of one file.
+struct Sections {
+    blocks: Vec<(SectionKind, Vec<u8>)>,
+    encrypted_key: bool,
+    empty: bool,
+}
+
+impl Sections {
+    fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = read_bytes(path)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let mut rest = bytes.as_slice();
+        let mut blocks = Vec::new();
+        while let Some(block) = pem::from_buf(&mut rest).map_err(|source| Error::Pem {
+            path: path.to_owned(),
+            source,
+        })? {
+            blocks.push(block);
+        }
+        Ok(Self {
+            blocks,
+            // RFC 7468 §11 and the older header of RFC 1421 that OpenSSL writes.
+            encrypted_key: text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+                || text.contains("Proc-Type: 4,ENCRYPTED"),
+            empty: text.trim().is_empty(),
+        })
+    }
+
+    fn certificates(&self) -> impl Iterator<Item = CertificateDer<'static>> {
+        self.blocks
+            .iter()
+            .filter_map(|(kind, der)| CertificateDer::from_pem(*kind, der.clone()))
+    }
+
+    fn keys(&self) -> impl Iterator<Item = KeyDer> {
+        self.blocks
+            .iter()
+            .filter_map(|(kind, der)| PrivateKeyDer::from_pem(*kind, der.clone()))
+    }
+
+    /// What the file holds instead of what was looked for.
+    fn describe(&self) -> &'static str {
+        if self.certificates().next().is_some() {
+            "certificates (are `cert` and `key` swapped?)"
+        } else if self.keys().next().is_some() {
+            "a private key (are `cert` and `key` swapped?)"
+        } else if self.encrypted_key {
+            "an encrypted private key"
+        } else if !self.blocks.is_empty() {
+            "other PEM blocks"
+        } else if self.empty {
+            "is empty"
+        } else {
+            "no PEM block at all (DER files must be converted with `openssl x509` or `openssl pkey`)"
+        }
+    }
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Error> {
+    let unreadable = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let length = std::fs::metadata(path).map_or(FILE_BYTES_MAX + 1, |file| file.len());
+        return Err(Error::TooLarge {
+            path: path.to_owned(),
+            bytes: length,
+        });
+    }
+    Ok(bytes)
+}

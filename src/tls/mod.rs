@@ -1,0 +1,256 @@
+//! One certificate store for TURN and HTTPS, swapped as a whole.
+//!
+//! A [`Store`] makes one `rustls::ServerConfig` at start; live listeners keep it, and a reload only swaps the
+//! certificate behind it, so the next handshake on any thread shows the new one. TLS 1.2 and 1.3 by aws-lc-rs, with
+//! stateless session tickets.
+//!
+//! ALPN is `h2`, `http/1.1`, `stun.turn`, `stun.nat-discovery`. A client without ALPN is served; a client that offers
+//! only names outside this list is refused with `no_application_protocol` (RFC 7301 §3.2): guessing what it meant from
+//! its first byte would open relayd to cross-protocol attacks, and no TURN or HTTP client is known to do so.
+//!
+//! Absent: choice by SNI (there is one certificate), client certificates, OCSP stapling, 0-RTT (a replayed Allocate
+//! or POST is worth more to an attacker than a round trip is to a client).
+
+mod files;
+mod inspect;
+mod self_signed;
+#[cfg(test)]
+mod tests;
+
+pub use inspect::{Inspection, Warning, inspect};
+
+use crate::secret::Secret;
+use crate::sys::clock;
+use arc_swap::ArcSwap;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, ServerConfig};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where the server's certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// PEM files: the chain (leaf first) and its private key.
+    Files { cert: PathBuf, key: PathBuf },
+    /// Made at start for these names and addresses; for a first try.
+    SelfSigned { names: Vec<String> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub source: CertificateSource,
+}
+
+/// ALPN protocol names, the preferred first (RFC 7301, RFC 9113, RFC 7443).
+pub const ALPN_H2: &[u8] = b"h2";
+pub const ALPN_HTTP11: &[u8] = b"http/1.1";
+pub const ALPN_TURN: &[u8] = b"stun.turn";
+pub const ALPN_NAT_DISCOVERY: &[u8] = b"stun.nat-discovery";
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is {bytes} bytes long, which no certificate or key file is", path.display())]
+    TooLarge { path: PathBuf, bytes: u64 },
+    #[error("{} is no valid PEM file", path.display())]
+    Pem {
+        path: PathBuf,
+        source: rustls::pki_types::pem::Error,
+    },
+    #[error("{} holds no certificate (a `-----BEGIN CERTIFICATE-----` block), but {found}", path.display())]
+    NoCertificate { path: PathBuf, found: &'static str },
+    #[error("certificate {position} in {} is broken: {problem}", path.display())]
+    BrokenCertificate {
+        path: PathBuf,
+        position: usize,
+        problem: String,
+    },
+    #[error("{} holds no private key (a `-----BEGIN PRIVATE KEY-----` block), but {found}", path.display())]
+    NoKey { path: PathBuf, found: &'static str },
+    #[error("{} holds {count} private keys; leave the one that belongs to the certificate", path.display())]
+    SeveralKeys { path: PathBuf, count: usize },
+    #[error("the private key in {} is encrypted; decrypt it with `openssl pkey -in {} -out key.pem`", path.display(), path.display())]
+    EncryptedKey { path: PathBuf },
+    #[error("the private key in {} cannot be used", path.display())]
+    BrokenKey {
+        path: PathBuf,
+        source: rustls::Error,
+    },
+    #[error("the private key in {} does not belong to the certificate in {}", key.display(), cert.display())]
+    KeyMismatch { cert: PathBuf, key: PathBuf },
+    #[error(
+        "the certificate of the private key is number {position} in {}; it must be the first",
+        cert.display()
+    )]
+    ChainOrder { cert: PathBuf, position: usize },
+    #[error("cannot make a self-signed certificate for {}", names.join(", "))]
+    SelfSigned {
+        names: Vec<String>,
+        source: rcgen::Error,
+    },
+    #[error("cannot set up TLS")]
+    Setup(#[source] rustls::Error),
+}
+
+/// A self-signed certificate and its key as text, to be saved or shown.
+#[derive(Clone, Debug)]
+pub struct SelfSignedPem {
+    pub certificate: String,
+    pub key: Secret,
+}
+
+/// The certificate of this server and the TLS configuration that shows it.
+#[derive(Debug)]
+pub struct Store {
+    config: Arc<ServerConfig>,
+    resolver: Arc<Resolver>,
+}
+
+impl Store {
+    /// Reads or makes the certificate; every error names the file and the cause.
+    pub fn load(settings: &Settings) -> Result<Arc<Self>, Error> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let loaded = Loaded::new(settings, &provider)?;
+        let resolver = Arc::new(Resolver(ArcSwap::from_pointee(loaded)));
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(Error::Setup)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = [ALPN_H2, ALPN_HTTP11, ALPN_TURN, ALPN_NAT_DISCOVERY]
+            .map(<[u8]>::to_vec)
+            .to_vec();
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(Error::Setup)?;
+        Ok(Arc::new(Self {
+            config: Arc::new(config),
+            resolver,
+        }))
+    }
+
+    /// Takes another certificate; on an error the present one stays.
+    ///
+    /// A self-signed certificate for the same names is kept: clients were told to trust that one.
+    pub fn reload(&self, settings: &Settings) -> Result<(), Error> {
+        let same = self.resolver.0.load().settings == *settings;
+        if same && matches!(settings.source, CertificateSource::SelfSigned { .. }) {
+            return Ok(());
+        }
+        let loaded = Loaded::new(settings, self.config.crypto_provider())?;
+        self.resolver.0.store(Arc::new(loaded));
+        Ok(())
+    }
+
+    /// The configuration for every handshake; it stays the same object across reloads.
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// The certificate in use, leaf first.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.resolver.0.load().certified.cert.clone()
+    }
+
+    /// `None` where the certificate comes from files.
+    pub fn self_signed(&self) -> Option<SelfSignedPem> {
+        self.resolver.0.load().self_signed.clone()
+    }
+}
+
+/// One certificate, ready for handshakes.
+struct Loaded {
+    settings: Settings,
+    certified: Arc<CertifiedKey>,
+    self_signed: Option<SelfSignedPem>,
+}
+
+impl Loaded {
+    fn new(settings: &Settings, provider: &CryptoProvider) -> Result<Self, Error> {
+        let (certified, self_signed) = match &settings.source {
+            CertificateSource::Files { cert, key } => {
+                let files = files::read(cert, key)?;
+                (files.certify(provider)?, None)
+            }
+            CertificateSource::SelfSigned { names } => {
+                let (der, key, pem) = self_signed::make(names, clock::now().unix_s())?;
+                let key = provider
+                    .key_provider
+                    .load_private_key(key)
+                    .map_err(Error::Setup)?;
+                (CertifiedKey::new(vec![der], key), Some(pem))
+            }
+        };
+        Ok(Self {
+            settings: settings.clone(),
+            certified: Arc::new(certified),
+            self_signed,
+        })
+    }
+}
+
+impl files::Files {
+    /// Proves that key and certificate belong together.
+    fn certify(self, provider: &CryptoProvider) -> Result<CertifiedKey, Error> {
+        let key = provider
+            .key_provider
+            .load_private_key(self.key)
+            .map_err(|source| Error::BrokenKey {
+                path: self.key_path.clone(),
+                source,
+            })?;
+        let certified = CertifiedKey::new(self.chain, key);
+        match certified.keys_match() {
+            // A key that cannot tell its public half (none of the built-in kinds) is believed.
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                Ok(certified)
+            }
+            Err(_) => Err(match position_of_match(&certified) {
+                Some(position) => Error::ChainOrder {
+                    cert: self.cert_path,
+                    position,
+                },
+                None => Error::KeyMismatch {
+                    cert: self.cert_path,
+                    key: self.key_path,
+                },
+            }),
+        }
+    }
+}
+
+/// The place, counted from 1, of a later certificate in the chain that the key does belong to.
+fn position_of_match(certified: &CertifiedKey) -> Option<usize> {
+    let others = certified.cert.iter().enumerate().skip(1);
+    others
+        .map(|(index, der)| {
+            let alone = CertifiedKey::new(vec![der.clone()], Arc::clone(&certified.key));
+            (index + 1, alone)
+        })
+        .find(|(_, alone)| alone.keys_match().is_ok())
+        .map(|(position, _)| position)
+}
+
+struct Resolver(ArcSwap<Loaded>);
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.load().certified))
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Resolver")
+            .field(&self.0.load().settings)
+            .finish()
+    }
+}
+
+/// A private key as it stands in a file.
+type KeyDer = PrivateKeyDer<'static>;

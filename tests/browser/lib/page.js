@@ -1,0 +1,39 @@
+// Reading the built-in page as a person and as a machine.
+import assert from 'node:assert/strict';
+
+/** The finished results, and the rows as they are shown. */
+export async function finished(browser) {
+  const results = await browser.evaluate(() => window.relaydResult);
+  const rows = await browser.evaluate(() => [...document.querySelectorAll('.row')].map((row) => ({
+    kind: row.dataset.kind,
+    transport: row.dataset.transport ?? '',
+    state: row.dataset.state,
+    badge: row.querySelector('.badge').textContent,
+    what: row.querySelector('.what').textContent,
+    fix: row.querySelector('.fix').textContent,
+  })));
+  const overall = await browser.evaluate(() => document.documentElement.dataset.state);
+  return { results, rows, overall, summary: await browser.text('#summary') };
+}
+
+/** All three transports carried a call, and by getStats each by its own. */
+export function assertCalls(results) {
+  for (const transport of ['udp', 'tcp', 'tls']) {
+    const call = results.find((result) => result.transport === transport);
+    assert.ok(call, `${transport} was tried`);
+    assert.equal(call.state, 'ok', JSON.stringify(call));
+    assert.equal(call.relay_protocol, transport);
+    assert.ok(call.packets_received > 0 && call.frames_decoded > 0, JSON.stringify(call));
+    assert.match(call.relayed, /^127\.0\.0\.1:\d+$/);
+  }
+}
+
+/** No test of the page, no console of the browser may show a violation of the page's own policy. */
+export function watchPolicy(browser) {
+  const violations = [];
+  browser.page.on('console', (message) => {
+    if (/Content.Security.Policy/i.test(message.text())) violations.push(message.text());
+  });
+  browser.page.on('pageerror', (error) => violations.push(String(error)));
+  return violations;
+}

@@ -1,0 +1,120 @@
+//! PROXY.md "Do better" 14 and the binary around the proxy: health, logs, metrics, a clean stop.
+
+use super::World;
+use super::plain;
+use super::web::client::Client;
+use super::web::origin::{Origin, Then, accept_websocket, echo_bytes, ok};
+use super::web::relayd::Relayd;
+
+const TARGET: &str = "/api.example.com/x";
+
+#[test]
+fn healthcheck_answers_200_on_the_proxys_own_port() {
+    let (origin, relayd) = plain(&["api.example.com"]);
+    for mut client in [relayd.connect(), Client::plain(relayd.tcp)] {
+        client.send(relayd.head(
+            "GET",
+            "/healthcheck",
+            &[("Origin", "https://app.example.org")],
+            0,
+        ));
+        let answer = client.answer();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(
+            answer.one("access-control-allow-origin"),
+            Some("https://app.example.org")
+        );
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn the_admin_listener_reports_health_readiness_and_metrics() {
+    let (_origin, relayd) = plain(&["api.example.com"]);
+    assert_eq!(relayd.admin("/healthz").status(), 200);
+    assert_eq!(relayd.admin("/readyz").json()["ready"], true);
+    assert_eq!(relayd.get(TARGET).status(), 200);
+    assert_eq!(relayd.get("/evil.example.org/x").status(), 403);
+    let metrics = relayd.admin("/metrics");
+    assert!(
+        metrics.text().contains("relayd_proxy_"),
+        "{}",
+        metrics.text()
+    );
+    assert!(
+        metrics.text().contains("host_not_allowed"),
+        "{}",
+        metrics.text()
+    );
+}
+
+#[test]
+fn a_request_leaves_one_line_in_the_log_and_no_credential() {
+    let (_origin, relayd) = plain(&["api.example.com"]);
+    let secrets = [
+        ("Authorization", "Bearer TOP-SECRET-1"),
+        ("Cookie", "s=TOP-SECRET-2"),
+    ];
+    relayd.request(
+        "GET",
+        "/api.example.com/x?token=TOP-SECRET-3",
+        &secrets,
+        b"",
+    );
+    let line = relayd.wait_for_log("line of the request", |line| {
+        line.contains("api.example.com") && line.contains("200")
+    });
+    assert!(line.contains("GET"), "{line}");
+    assert!(!relayd.log().contains("TOP-SECRET"), "{}", relayd.log());
+}
+
+#[test]
+fn sigterm_refuses_new_connections_lets_tunnels_and_requests_end_and_exits_0() {
+    let world = World::new();
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let origin = Origin::start(&world.leaf, move |seen, wire, reader| {
+        if seen.message.one("upgrade").is_some() {
+            accept_websocket(seen, wire, &[], b"");
+            echo_bytes(wire, reader);
+            return Then::Close;
+        }
+        let _ = wait.lock().expect("not poisoned").recv();
+        ok(wire, "late but whole")
+    });
+    let mut relayd = Relayd::before(&world.ca, origin.addr, &["api.example.com"]);
+    let mut tunnel = relayd.connect();
+    tunnel.send(relayd.websocket_head(TARGET, &[]));
+    assert_eq!(tunnel.answer_head().status(), 101);
+    let mut request = relayd.connect();
+    request.send(relayd.head("GET", TARGET, &[], 0));
+    origin.wait_for(2);
+
+    relayd.signal("TERM");
+    relayd.wait_for_log("line about the stop", |line| line.contains("stopping"));
+    tunnel.send("ping");
+    assert_eq!(tunnel.exactly(4), b"ping");
+    release.send(()).expect("the origin waits");
+    assert_eq!(request.answer().text(), "late but whole");
+    drop((tunnel, request));
+    assert_eq!(relayd.wait(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let world = World::new();
+    let origin = Origin::start(&world.leaf, |seen, wire, reader| {
+        accept_websocket(seen, wire, &[], b"");
+        echo_bytes(wire, reader);
+        Then::Close
+    });
+    let mut relayd = Relayd::before(&world.ca, origin.addr, &["api.example.com"]);
+    let mut tunnel = relayd.connect();
+    tunnel.send(relayd.websocket_head(TARGET, &[]));
+    assert_eq!(tunnel.answer_head().status(), 101);
+    relayd.signal("TERM");
+    relayd.wait_for_log("line about the stop", |line| line.contains("stopping"));
+    relayd.signal("TERM");
+    assert_eq!(relayd.wait(), Some(0));
+    assert!(tunnel.ended());
+}
