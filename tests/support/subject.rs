@@ -1,6 +1,6 @@
 //! The server under test: relayd, or another one named by `TURN_SUBJECT`, on loopback ports of its own.
 
-use super::client::{Client, Kind, Outcome, PATIENCE, Wire, transaction_id};
+use super::client::{Client, Kind, Outcome, PATIENCE, Wire, own_ports, transaction_id};
 use super::stun::{self, Class, Writer};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -472,18 +472,14 @@ fn answers(subject: &Subject) -> bool {
     })
 }
 
-/// A port that was free a moment ago, outside of every range that relayed ports are drawn from; the foreign
-/// server cannot be given port 0.
+/// A port that was free a moment ago; the foreign server cannot be given port 0.
 fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 20_000 + ((std::process::id() * 37 + step * 3) % 12_000) as u16;
-        let free = ["127.0.0.1", "::1"]
-            .into_iter()
-            .all(|ip| UdpSocket::bind((ip, port)).is_ok() && TcpListener::bind((ip, port)).is_ok());
-        if free {
-            return port;
-        }
-    }
+    let is_free = |port: &u16| {
+        ["127.0.0.1", "::1"].into_iter().all(|ip| {
+            UdpSocket::bind((ip, *port)).is_ok() && TcpListener::bind((ip, *port)).is_ok()
+        })
+    };
+    own_ports()
+        .find(is_free)
+        .expect("one of many ports is free")
 }

@@ -94,9 +94,8 @@ impl Model {
             ensure(reply.class == Class::Error, || {
                 format!("unknown method got {reply:?}")
             })?;
-            match reply.error_code() {
-                Some(code @ (401 | 438)) => self.error(from, message, &reply, code, None)?,
-                _ => {}
+            if let Some(code @ (401 | 438)) = reply.error_code() {
+                self.error(from, message, &reply, code, None)?;
             }
         }
         Ok(())
