@@ -144,7 +144,7 @@ ca_file = "{self.path("ca.pem")}"
 listen = "127.0.0.1:0"
 [log]
 format = "json"
-level = "warn,relayd=info"
+level = "warn,relayd::app=info"
 """,
         )
         server = Server("relayd", [f"{RELEASE}/relayd", "--config", config], self.log("relayd"))
