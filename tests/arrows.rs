@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may import of the others. Rooms that are not listed may import only the leaves.
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     (
         "app",
         &[
@@ -76,6 +76,7 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("turn", &["limits", "stun"]),
     ("tls", &["sys"]),
     ("metrics", &["sys"]),
+    ("telemetry", &["sys"]),
 ];
 
 /// Words that every room may use: values, no behaviour of their own.

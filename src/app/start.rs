@@ -2,6 +2,7 @@
 
 use super::Source;
 use super::signalling;
+use crate::addr::Family;
 use crate::admin::{self, Addresses, Admin, AdminState};
 use crate::config::Config;
 use crate::first_try::Banner;
@@ -204,7 +205,16 @@ fn find_external_ip(config: &mut Config) -> anyhow::Result<()> {
     for ip in &found {
         info!(%ip, "found the external address");
     }
-    config.turn.external_ips.plain.extend(found);
+    let plain = &mut config.turn.external_ips.plain;
+    for ip in found {
+        // What the file says of a family goes before what a server saw.
+        if !plain
+            .iter()
+            .any(|known| Family::of(*known) == Family::of(ip))
+        {
+            plain.push(ip);
+        }
+    }
     Ok(())
 }
 

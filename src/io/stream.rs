@@ -3,6 +3,7 @@
 //! Nothing blocks. Over TLS no frame is encrypted while earlier records wait for the socket, since a record
 //! cannot be taken back; so a slow client's media is dropped before encryption, in whole frames.
 
+use crate::accepted::Accepted;
 use crate::addr::{FiveTuple, Transport};
 use crate::io::outbox::Chain;
 use crate::io::write_queue::{RepliesOverflow, WriteQueue};
@@ -83,6 +84,8 @@ pub struct ReadOutcome {
 pub struct Stream {
     transport: Plain,
     pub five_tuple: FiveTuple,
+    /// Counts the connection against the listeners' limits.
+    _guard: Box<dyn Send>,
     /// The beginning of a message whose end has not come yet.
     pub partial: Vec<u8>,
     queue: WriteQueue,
@@ -104,18 +107,19 @@ struct Plain {
 }
 
 impl Stream {
-    pub fn new(
-        socket: TcpStream,
-        tls: Option<Box<ServerConnection>>,
-        five_tuple: FiveTuple,
-        early: Vec<u8>,
-        queue_bytes_max: usize,
-        now: Instant,
-    ) -> Self {
+    pub fn new(accepted: Accepted, queue_bytes_max: usize, now: Instant) -> Self {
+        let Accepted {
+            socket,
+            tls,
+            early,
+            five_tuple,
+            guard,
+        } = accepted;
         debug_assert_eq!(tls.is_some(), five_tuple.transport == Transport::Tls);
         Self {
             transport: Plain { socket, tls },
             five_tuple,
+            _guard: guard,
             partial: early,
             queue: WriteQueue::default(),
             queue_bytes_max,

@@ -89,14 +89,7 @@ impl Worker {
         }
         self.counts.streams_taken += 1;
         let ready = accepted.socket.set_nonblocking(true);
-        let stream = Stream::new(
-            accepted.socket,
-            accepted.tls,
-            five_tuple,
-            accepted.early,
-            self.stream_queue_bytes_max,
-            self.now.instant(),
-        );
+        let stream = Stream::new(accepted, self.stream_queue_bytes_max, self.now.instant());
         let index = self.streams.insert(stream);
         let added = ready.and_then(|()| {
             let Some(stream) = self.streams.get_mut(index) else {

@@ -1,4 +1,11 @@
 //! The signalling plane: an HTTPS/WSS reverse proxy for what the allow-list names (PROXY.md).
+//!
+//! A connection goes through `server` (hyper, behind `guard` and `framing`), each of its requests through `forward`, which asks
+//! the pure half (`route`, `headers`, `cors`, `redirect`, `respond`: no I/O) what to do and `upstream` (`pool`, `connect`,
+//! `resolve`) to do it; a WebSocket ends up in `tunnel`. `plane` is the face: [`Proxy`] for the process, [`Local`] for a thread.
+//!
+//! Everything of a connection stays on one thread, in a `LocalSet`; threads share settings, counters and limits only.
+//! Not here: listeners, the client's TLS and connection limits (`listen`), certificates, the built-in page itself.
 
 pub mod allowlist;
 mod body;
@@ -64,13 +71,21 @@ pub struct PrefixRoute {
 /// `[proxy.timeouts]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// From a connection's first byte, or a request's, to the end of its head.
     pub request_header: Duration,
+    /// Between two requests of a client connection.
     pub idle: Duration,
+    /// For the name of an upstream host.
     pub resolve: Duration,
+    /// For TCP to an upstream, over all of its addresses, and as long again for its TLS handshake.
     pub connect: Duration,
+    /// From the last byte of a request to the head of its answer; long polls take 40 to 70 s.
     pub response: Duration,
+    /// Silence in a body, either way, and of a client that takes nothing of an answer.
     pub body_idle: Duration,
+    /// Silence of a WebSocket, both ways.
     pub tunnel_idle: Duration,
+    /// How long an upstream connection is kept for the next request.
     pub upstream_idle: Duration,
 }
 
@@ -92,18 +107,23 @@ impl Default for Timeouts {
 /// `[proxy.limits]`; 0 means no limit where it is not said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Request head with its first line, in bytes; never 0.
     pub header_bytes: usize,
+    /// Header fields of a request; never 0.
     pub headers: usize,
+    /// Path and query of a request, in bytes; never 0.
     pub target_bytes: usize,
+    /// Requests at once on an HTTP/2 connection; never 0.
     pub h2_streams: u32,
     /// Request body, in bytes; 0: no limit.
     pub body_bytes: u64,
     /// Bodies up to this size are kept, so that a 307 or 308 can be followed, in bytes.
     pub replay_bytes: usize,
+    /// Redirects followed for one request; 0: none.
     pub redirects: u8,
-    /// Requests under way to one upstream host.
+    /// Requests under way to one upstream host and port, over all threads.
     pub upstream_connections_per_host: usize,
-    /// Idle pooled connections to one upstream host and port, per thread.
+    /// Idle pooled connections to one upstream host and port, per thread; 0: none are kept.
     pub upstream_idle_per_host: usize,
     /// WebSockets at once.
     pub tunnels: usize,

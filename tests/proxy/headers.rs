@@ -35,7 +35,7 @@ fn hop_by_hop_headers_and_those_named_by_connection_stay_here() {
         ("Proxy-Connection", "keep-alive"),
         ("Proxy-Authorization", "Basic x"),
         ("Proxy", "http://evil.example.com"),
-        ("TE", "trailers"),
+        ("TE", "gzip;q=0.5, trailers"),
         ("Upgrade", "h2c"),
         ("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA"),
     ];

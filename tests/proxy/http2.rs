@@ -160,3 +160,31 @@ fn alpn_chooses_the_protocol_and_none_means_http_1() {
     assert_eq!(without.answer().status(), 200);
     assert!(relayd.authority().starts_with(NAME));
 }
+
+#[test]
+fn an_http_2_request_that_contradicts_itself_is_refused() {
+    let (origin, relayd) = plain(&["api.example.com"]);
+    for header in [
+        "host: other.example.org",
+        "transfer-encoding: chunked",
+        "connection: keep-alive",
+        "upgrade: websocket",
+    ] {
+        let text = nghttp(
+            &relayd,
+            &[&format!("--header={header}")],
+            &["/api.example.com/x"],
+        );
+        assert!(!text.contains(":status: 200"), "{header}: {text}");
+    }
+    assert_eq!(origin.seen().len(), 0);
+}
+
+#[test]
+fn cookies_that_http_2_splits_reach_the_upstream_as_one_line() {
+    let (origin, relayd) = plain(&["api.example.com"]);
+    let crumbs = ["--header=cookie: a=b", "--header=cookie: c=d"];
+    let text = nghttp(&relayd, &crumbs, &["/api.example.com/x"]);
+    assert!(text.contains(":status: 200"), "{text}");
+    assert_eq!(origin.only().message.one("cookie"), Some("a=b; c=d"));
+}

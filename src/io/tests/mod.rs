@@ -123,6 +123,7 @@ fn accepted(socket: TcpStream, tls: Option<ServerConnection>, early: Vec<u8>) ->
         socket,
         tls: tls.map(Box::new),
         early,
+        guard: Box::new(()),
     }
 }
 

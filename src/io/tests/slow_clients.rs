@@ -65,15 +65,8 @@ fn check(frames: &[Vec<u8>], sent: u32) {
 #[test]
 fn a_slow_client_over_tcp_loses_its_oldest_media_only() {
     let (client, server) = connection();
-    let five_tuple = accepted(server.try_clone().expect("cloned"), None, Vec::new()).five_tuple;
-    let mut stream = Stream::new(
-        server,
-        None,
-        five_tuple,
-        Vec::new(),
-        QUEUE_BYTES_MAX,
-        Instant::now(),
-    );
+    let accepted = accepted(server, None, Vec::new());
+    let mut stream = Stream::new(accepted, QUEUE_BYTES_MAX, Instant::now());
     let (sent, dropped) = overfill(&mut stream);
     assert!(stream.is_blocked());
     let frames = drain(&mut stream, client, sent as usize - dropped as usize);
@@ -86,14 +79,7 @@ fn a_slow_client_over_tls_loses_its_oldest_media_only() {
     let (client, server) = connection();
     let (client, tls) = handshake(client, &server);
     let accepted = accepted(server, Some(tls), Vec::new());
-    let mut stream = Stream::new(
-        accepted.socket,
-        accepted.tls,
-        accepted.five_tuple,
-        Vec::new(),
-        QUEUE_BYTES_MAX,
-        Instant::now(),
-    );
+    let mut stream = Stream::new(accepted, QUEUE_BYTES_MAX, Instant::now());
     let (sent, dropped) = overfill(&mut stream);
     assert!(stream.is_blocked());
     let frames = drain(&mut stream, client, sent as usize - dropped as usize);
@@ -104,15 +90,8 @@ fn a_slow_client_over_tls_loses_its_oldest_media_only() {
 #[test]
 fn a_client_that_asks_and_never_reads_is_given_up() {
     let (_client, server) = connection();
-    let five_tuple = accepted(server.try_clone().expect("cloned"), None, Vec::new()).five_tuple;
-    let mut stream = Stream::new(
-        server,
-        None,
-        five_tuple,
-        Vec::new(),
-        QUEUE_BYTES_MAX,
-        Instant::now(),
-    );
+    let accepted = accepted(server, None, Vec::new());
+    let mut stream = Stream::new(accepted, QUEUE_BYTES_MAX, Instant::now());
     let reply = frame(0, false);
     let end = std::iter::repeat_with(|| stream.send(&[IoSlice::new(&reply)], &[false]))
         .find_map(Result::err);

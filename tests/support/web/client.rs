@@ -131,16 +131,17 @@ impl Client {
         self.rest().is_empty()
     }
 
-    /// Says that nothing more will be sent: close_notify and FIN.
+    /// Says that nothing more will be sent: close_notify and FIN. An error is the peer's early end, as in `send`.
     pub fn half_close(&mut self) {
-        match &mut self.stream {
-            Stream::Plain(stream) => stream.shutdown(Shutdown::Write).expect("a shutdown"),
+        let _ = match &mut self.stream {
+            Stream::Plain(stream) => stream.shutdown(Shutdown::Write),
             Stream::Tls(stream) => {
                 stream.conn.send_close_notify();
-                stream.flush().expect("a flush");
-                stream.sock.shutdown(Shutdown::Write).expect("a shutdown");
+                stream
+                    .flush()
+                    .and_then(|()| stream.sock.shutdown(Shutdown::Write))
             }
-        }
+        };
     }
 }
 

@@ -10,6 +10,8 @@ pub struct Message {
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub chunked: bool,
+    /// Lines after the last chunk.
+    pub trailers: Vec<String>,
 }
 
 impl Message {
@@ -101,7 +103,7 @@ impl Reader {
             .first()
             .and_then(|v| v.parse::<usize>().ok());
         message.body = match (message.chunked, length) {
-            (true, _) => self.chunks(stream)?,
+            (true, _) => self.chunks(stream, &mut message.trailers)?,
             (false, Some(length)) => self.exactly(stream, length)?,
             (false, None) if answer => self.until_end(stream)?,
             (false, None) => Vec::new(),
@@ -152,14 +154,23 @@ impl Reader {
         Ok(self.left.drain(..length).collect())
     }
 
-    fn chunks(&mut self, stream: &mut impl Read) -> io::Result<Vec<u8>> {
+    fn chunks(
+        &mut self,
+        stream: &mut impl Read,
+        trailers: &mut Vec<String>,
+    ) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
             let line = self.line(stream)?;
             let size = line.split(';').next().unwrap_or_default().trim();
             let size = usize::from_str_radix(size, 16).map_err(io::Error::other)?;
             if size == 0 {
-                while !self.line(stream)?.is_empty() {}
+                loop {
+                    match self.line(stream)? {
+                        line if line.is_empty() => break,
+                        line => trailers.push(line),
+                    }
+                }
                 return Ok(body);
             }
             body.extend(self.exactly(stream, size)?);

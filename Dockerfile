@@ -1,0 +1,32 @@
+# relayd in a small image without root and without a shell's worth of tools.
+#   docker build -t relayd .
+#   docker run --network host -v ./relay:/etc/relayd:ro relayd
+# Host networking, because a relay needs its thousands of UDP ports as they are, and clients' addresses too.
+
+FROM rust:1.95-slim-trixie AS build
+# aws-lc, the cryptography, is built from C with cmake.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends cmake g++ libcap2-bin make \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+# Dependencies first: they change less often than the code.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir -p src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs && cargo build --release --locked && rm -rf src
+COPY src src
+COPY config config
+# The capability serves ports below 1024 without root. It travels with the file (BuildKit); a runtime that drops all
+# capabilities must add NET_BIND_SERVICE.
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked \
+    && setcap cap_net_bind_service=+ep target/release/relayd
+
+FROM debian:trixie-slim
+RUN useradd --system --uid 64064 --no-create-home --shell /usr/sbin/nologin relayd
+# Upstreams' public roots are compiled in: no ca-certificates.
+COPY --from=build /src/target/release/relayd /usr/local/bin/relayd
+USER relayd
+WORKDIR /etc/relayd
+EXPOSE 3478/udp 3478/tcp 443/tcp 5349/tcp 49152-65535/udp
+# relayd drains for server.drain_timeout: stop it with --stop-timeout above that.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["relayd"]
+CMD ["--config", "/etc/relayd/relay.toml"]

@@ -1,0 +1,211 @@
+//! The command line of the real binary: what it prints where, and its exit codes.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const VALID: &str = "[server]\ndomain = \"relay.example.com\"\n[tls]\nself_signed = true\n\
+                     [turn]\nusers = { alice = \"s3cret-one\" }\nauth_secret = [\"s3cret-two\", \"s3cret-three\"]\n\
+                     [turn.peers]\nallow = \"10.0.0.0/8\"\n";
+
+#[test]
+fn check_of_a_valid_file_prints_the_plan_without_a_secret_and_ends_with_0() {
+    let file = file(VALID);
+    let output = relayd(&[
+        "check",
+        "--config",
+        &file,
+        "--peer",
+        "10.1.2.3",
+        "--peer",
+        "127.0.0.1:80",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = stdout(&output);
+    for part in [
+        "listeners of relay.example.com",
+        "udp  0.0.0.0:3478",
+        "users: 1, secrets for time-limited credentials: 2",
+        "10.1.2.3: allowed by the configured allow 10.0.0.0/8",
+        "127.0.0.1:80: denied",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    assert!(!text.contains("s3cret") && !stderr(&output).contains("s3cret"));
+}
+
+#[test]
+fn check_of_a_bad_file_prints_every_problem_and_ends_with_64() {
+    let file = file("[turn]\nrelay_ports = \"65535-49152\"\nusers = { alice = 5 }\n[prxy]\n");
+    let output = relayd(&["check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    let text = stdout(&output);
+    for part in [
+        "error: `turn.relay_ports` runs backwards",
+        ":2:15\n",
+        "error: `turn.users.alice` has the wrong type",
+        "error: unknown key `prxy`",
+        "did you mean `proxy`?",
+        "error: `listen.tls` has listeners, but there is no certificate",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}
+
+#[test]
+fn check_prints_json_for_machines() {
+    let good = file(VALID);
+    let output = relayd(&["check", "--json", "--peer", "8.8.8.8", "--config", &good]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["ok"], true);
+    assert_eq!(json["plan"]["credentials"]["users"], 1);
+    assert_eq!(json["peers"][0]["allowed"], true);
+    assert!(!stdout(&output).contains("s3cret"));
+
+    let bad = file("x = 1");
+    let output = relayd(&["check", "--json", "--config", &bad]);
+    assert_eq!(output.status.code(), Some(64));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["ok"], false);
+    assert_eq!(json["problems"][0]["message"], "unknown key `x`");
+    assert_eq!(json["problems"][0]["place"]["line"], 1);
+}
+
+#[test]
+fn check_without_a_file_looks_at_the_first_try() {
+    let output = relayd(&["check", "--tls-port", "18443"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = stdout(&output);
+    assert!(text.contains("tls  0.0.0.0:18443"), "{text}");
+    assert!(text.contains("the test page is at /"), "{text}");
+}
+
+#[test]
+fn serving_a_bad_file_ends_with_64_and_the_report_on_standard_error() {
+    for file in [file("[turn"), "/nonexistent/relay.toml".to_owned()] {
+        let output = relayd(&["--config", &file]);
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        assert_eq!(stdout(&output), "");
+        assert!(stderr(&output).contains("error: "), "{output:?}");
+    }
+}
+
+#[test]
+fn bad_usage_ends_with_64_and_help_with_0() {
+    for line in [
+        &["--nonsense"][..],
+        &["chekc"],
+        &["check", "--peer", "nobody"],
+        &["credential"],
+        &["credential", "alice", "--ttl", "soon"],
+    ] {
+        let output = relayd(line);
+        assert_eq!(output.status.code(), Some(64), "{line:?} {output:?}");
+        assert!(!stderr(&output).is_empty());
+    }
+    for line in [
+        &["--help"][..],
+        &["--version"],
+        &["version"],
+        &["check", "--help"],
+    ] {
+        let output = relayd(line);
+        assert_eq!(output.status.code(), Some(0), "{line:?} {output:?}");
+        assert!(!stdout(&output).is_empty());
+    }
+}
+
+#[test]
+fn default_config_is_the_reference_and_its_own_check_asks_for_what_is_missing() {
+    let output = relayd(&["default-config"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = stdout(&output);
+    assert_eq!(text, include_str!("../config/relay.toml"));
+    let file = file(&text);
+    let check = stdout(&relayd(&["check", "--config", &file]));
+    assert!(check.contains("there is no certificate"), "{check}");
+    assert!(check.contains("neither users nor a secret"), "{check}");
+}
+
+/// TURN REST: user name `expiry:name`, password base64(HMAC-SHA1(secret, user name)).
+#[test]
+fn credential_is_made_with_the_first_secret() {
+    let file = file(VALID);
+    let output = relayd(&[
+        "credential",
+        "bob",
+        "--ttl",
+        "2h",
+        "--json",
+        "--config",
+        &file,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let username = json["username"].as_str().expect("a name");
+    let (expiry, name) = username.split_once(':').expect("expiry:name");
+    assert_eq!(name, "bob");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs();
+    let expiry: u64 = expiry.parse().expect("seconds");
+    assert!((now + 6600..=now + 7200).contains(&expiry));
+
+    let key = aws_lc_rs::hmac::Key::new(
+        aws_lc_rs::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+        b"s3cret-two",
+    );
+    use base64::Engine;
+    let expected = base64::engine::general_purpose::STANDARD
+        .encode(aws_lc_rs::hmac::sign(&key, username.as_bytes()));
+    assert_eq!(json["password"], expected);
+
+    let text = stdout(&relayd(&["credential", "bob", "--config", &file]));
+    assert!(
+        text.contains("username  ") && text.contains("good for  1h"),
+        "{text}"
+    );
+}
+
+#[test]
+fn credential_without_a_secret_ends_with_64_and_says_what_to_do() {
+    let file = file("[tls]\nself_signed = true\n[turn]\nusers = { alice = \"s3cret\" }\n");
+    for line in [
+        &["credential", "bob"][..],
+        &["credential", "bob", "--config", &file],
+    ] {
+        let output = relayd(line);
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        assert!(stderr(&output).contains("= help: "), "{output:?}");
+    }
+}
+
+fn relayd(line: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_relayd"))
+        .args(line)
+        .env_remove("RUST_LOG")
+        .output()
+        .expect("the binary runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Writes a configuration that only its owner may read.
+fn file(text: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("relayd-cli-{}-{count}.toml", std::process::id());
+    let path: PathBuf = std::env::temp_dir().join(name);
+    std::fs::write(&path, text).expect("a file");
+    let permissions = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&path, permissions).expect("a mode");
+    path.display().to_string()
+}
