@@ -323,7 +323,7 @@
     if (probe.expect_text && (answer.status !== 200 || answer.body.trim() !== probe.expect_text)) {
       throw new Failure(`Expected 200 and "${probe.expect_text}", got ${answer.status}.`, 'The host answered, but not as the vendor\'s SDK wants. Is this the vendor\'s own server, and is its service up?', { body: answer.body.slice(0, BODY_SHOWN) });
     }
-    if (probe.expect_text) row.fact('Answer', probe.expect_text);
+    row.fact('Answer', probe.expect_text || 'came from the host itself');
   }
 
   async function webSocketProbe(probe, row, result) {
@@ -365,12 +365,12 @@
     }
   }
 
-  /** relayd's own errors are a small JSON body with an `error`; anything else came from the host. */
+  /** relayd's own errors are a small JSON body with one of its labels; anything else came from the host. */
   function ownError(answer) {
     if (answer.status < 400 || !/^application\/json/i.test(answer.type)) return null;
     try {
       const body = JSON.parse(answer.body);
-      return typeof body.error === 'string' ? body : null;
+      return data.error_labels.includes(body.error) ? body : null;
     } catch {
       return null;
     }
