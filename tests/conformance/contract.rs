@@ -2,8 +2,8 @@
 
 use super::scenario;
 use super::support::client::{
-    Client, Kind, Outcome, UDP, ensure, is_code, is_success, peer, peer_is_empty, peer_receive,
-    transaction_id,
+    Client, Kind, Outcome, UDP, ensure, is_code, is_success, own_ports, peer, peer_is_empty,
+    peer_receive, transaction_id,
 };
 use super::support::stun::{self, Class, Integrity, Message, Writer, attr};
 use super::support::subject::{REALM, SECRET, Setup, Subject};
@@ -23,17 +23,11 @@ fn on_every_transport(subject: &Subject, each: impl Fn(Client) -> Outcome) -> Ou
     Ok(())
 }
 
+/// A relay with room for two.
 fn small() -> Setup {
-    // Two ports that nothing listens on: taken from the system, then given back.
-    let held: Vec<UdpSocket> = (0..40)
-        .map(|_| UdpSocket::bind("127.0.0.1:0").expect("loopback can be bound"))
-        .collect();
-    let port = |socket: &UdpSocket| socket.local_addr().expect("bound").port();
-    let first = held
-        .iter()
-        .map(port)
-        .find(|port| port % 2 == 0)
-        .expect("one of forty is even");
+    let is_free = |port: u16| UdpSocket::bind(("127.0.0.1", port)).is_ok();
+    let pair = |port: &u16| port.is_multiple_of(2) && is_free(*port) && is_free(port + 1);
+    let first = own_ports().find(pair).expect("one of many pairs is free");
     Setup {
         relay_ports: Some((first, first + 1)),
         ..Setup::default()

@@ -32,25 +32,37 @@ pub struct Agent {
     pub relayed: Vec<SocketAddr>,
     pub tokens: Vec<Vec<u8>>,
     pub last: Option<Vec<u8>>,
+    /// The last request before it was signed, for the answer to a challenge.
+    pub unsigned: Option<Writer>,
+    /// Challenges since the last success: somebody who is let in nowhere tries as somebody else.
+    pub rejections: u32,
+    /// Peers that this client talks to most of the time.
+    pub friends: Vec<SocketAddr>,
 }
 
 /// What the composer of a message may choose from.
 pub struct Choices<'a> {
+    pub users: &'a [(String, String)],
     pub peers: &'a [SocketAddr],
     pub numbers: &'a [u16],
     pub tokens: &'a [Vec<u8>],
 }
 
 impl Agent {
-    /// Takes in an answer; data of peers is of no interest here.
-    pub fn receive(&mut self, bytes: &[u8]) {
-        let Ok(message) = Message::read(bytes) else {
-            return;
-        };
+    /// Takes in an answer; data of peers is of no interest here. A challenge is met with the request once more.
+    pub fn receive(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let message = Message::read(bytes).ok()?;
         if let Some(401 | 438) = message.error_code() {
+            self.rejections += 1;
             self.nonce = message.text(attr::NONCE);
             self.realm = message.text(attr::REALM).unwrap_or_default();
             self.password_algorithms = message.get(attr::PASSWORD_ALGORITHMS).map(<[u8]>::to_vec);
+            let again = self.unsigned.take().map(|writer| self.seal(writer));
+            self.last = again.clone().or(self.last.take());
+            return again;
+        }
+        if message.class == Class::Success && message.method != stun::BINDING {
+            self.rejections = 0;
         }
         if (message.class, message.method) == (Class::Success, stun::ALLOCATE) {
             let relayed = message.xor_addrs(attr::XOR_RELAYED_ADDRESS);
@@ -58,6 +70,7 @@ impl Agent {
             self.tokens
                 .extend(message.get(attr::RESERVATION_TOKEN).map(<[u8]>::to_vec));
         }
+        None
     }
 
     /// A request or indication, or anything else that may reach a server; and what it is called.
@@ -79,7 +92,7 @@ impl Agent {
             8..=11 => ("odd", self.odd(rng, choices)),
             12..=14 => ("mutated", self.mutated(rng, choices)),
             15..=16 => ("garbage", rng_garbage(rng)),
-            17..=40 if !begun => ("allocate", self.allocate(rng, choices)),
+            17..=75 if !begun => ("allocate", self.allocate(rng, choices)),
             17..=22 => ("allocate", self.allocate(rng, choices)),
             23..=32 => ("refresh", self.refresh(rng)),
             33..=50 => ("permission", self.permission(rng, choices)),
@@ -89,6 +102,14 @@ impl Agent {
         };
         self.last = Some(bytes.clone());
         (name, bytes)
+    }
+
+    fn peer(&self, rng: &mut Rng, choices: &Choices) -> SocketAddr {
+        if rng.chance(75) {
+            *rng.pick(&self.friends)
+        } else {
+            *rng.pick(choices.peers)
+        }
     }
 
     fn again(&mut self, rng: &mut Rng) -> (&'static str, Vec<u8>) {
@@ -102,7 +123,7 @@ impl Agent {
         Writer::new(Class::Request, method, rng.transaction_id())
     }
 
-    fn allocate(&self, rng: &mut Rng, choices: &Choices) -> Vec<u8> {
+    fn allocate(&mut self, rng: &mut Rng, choices: &Choices) -> Vec<u8> {
         let mut writer = self.request(rng, stun::ALLOCATE);
         if !rng.chance(3) {
             let protocol = if rng.chance(4) { 6 } else { 17 };
@@ -121,7 +142,7 @@ impl Agent {
             2 => writer = writer.attr(attr::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0]),
             3 => writer = writer.attr(attr::EVEN_PORT, &[0x80]),
             4 => writer = writer.attr(attr::EVEN_PORT, &[0]),
-            5 if !choices.tokens.is_empty() => {
+            5 | 7 | 8 | 9 if !choices.tokens.is_empty() => {
                 writer = writer.attr(attr::RESERVATION_TOKEN, rng.pick::<Vec<u8>>(choices.tokens));
             }
             6 => writer = self.contradiction(rng, writer),
@@ -163,30 +184,30 @@ impl Agent {
         self.finish(rng, writer)
     }
 
-    fn permission(&self, rng: &mut Rng, choices: &Choices) -> Vec<u8> {
+    fn permission(&mut self, rng: &mut Rng, choices: &Choices) -> Vec<u8> {
         let mut writer = self.request(rng, stun::CREATE_PERMISSION);
         for _ in 0..*rng.pick(&[1, 1, 1, 1, 2, 3, 0]) {
-            let peer = *rng.pick(choices.peers);
+            let peer = self.peer(rng, choices);
             writer = writer.xor_addr(attr::XOR_PEER_ADDRESS, peer);
         }
         self.finish(rng, writer)
     }
 
-    fn bind(&self, rng: &mut Rng, choices: &Choices) -> Vec<u8> {
+    fn bind(&mut self, rng: &mut Rng, choices: &Choices) -> Vec<u8> {
         let mut writer = self.request(rng, stun::CHANNEL_BIND);
         if !rng.chance(3) {
             let number = rng.pick(choices.numbers).to_be_bytes();
             writer = writer.attr(attr::CHANNEL_NUMBER, &[number[0], number[1], 0, 0]);
         }
         if !rng.chance(3) {
-            writer = writer.xor_addr(attr::XOR_PEER_ADDRESS, *rng.pick(choices.peers));
+            writer = writer.xor_addr(attr::XOR_PEER_ADDRESS, self.peer(rng, choices));
         }
         self.finish(rng, writer)
     }
 
     fn send(&self, rng: &mut Rng, choices: &Choices) -> Vec<u8> {
         let writer = Writer::new(Class::Indication, stun::SEND, rng.transaction_id());
-        let peer = *rng.pick(choices.peers);
+        let peer = self.peer(rng, choices);
         let len = rng.below(40);
         let payload = rng.bytes(len);
         let mut writer = match rng.below(20) {
@@ -238,7 +259,12 @@ impl Agent {
                 .xor_addr(attr::XOR_PEER_ADDRESS, choices.peers[0]),
         };
         let mut liar = self.clone();
-        match rng.below(9) {
+        match rng.below(10) {
+            8 => {
+                let (username, password) = rng.pick(choices.users).clone();
+                (liar.username, liar.password) = (username, password);
+                liar.signing = Signing::Sha1;
+            }
             0 => return liar.finish(rng, writer.attr(0x7f01, b"x").attr(0x7f02, b"yz")),
             1 => liar.password = "wrong".into(),
             2 => liar.username = "nobody".into(),
@@ -288,13 +314,18 @@ impl Agent {
         if bytes.is_empty() { vec![0xff] } else { bytes }
     }
 
-    fn finish(&self, rng: &mut Rng, writer: Writer) -> Vec<u8> {
+    fn finish(&mut self, rng: &mut Rng, writer: Writer) -> Vec<u8> {
         // An attribute of no consequence, as libwebrtc may send it.
         let writer = if rng.chance(10) {
             writer.attr(0xff05, &[1, 2, 3])
         } else {
             writer
         };
+        self.unsigned = Some(writer.clone());
+        self.seal(writer)
+    }
+
+    fn seal(&self, writer: Writer) -> Vec<u8> {
         let writer = self.finish_open(writer);
         if self.fingerprint {
             writer.fingerprint().bytes()

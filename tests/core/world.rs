@@ -10,18 +10,18 @@ use relayd::ip_rules::IpRules;
 use relayd::secret::Secret;
 use relayd::time::Now;
 use relayd::turn::{
-    BindError, ExternalIps, Icmp, Limits, LinkId, Output, RelayAddresses, RelayId, Server,
-    Settings, Shared, UserKey, Verdict,
+    BindError, ExternalIps, Icmp, Limits, LinkId, Output, PortWish, RelayAddresses, RelayId,
+    Server, Settings, Shared, UserKey, Verdict,
 };
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A timer may come late by so much, never early.
-const TIMER_SLACK: Duration = Duration::from_secs(1);
+const TIMER_SLACK: Duration = Duration::from_millis(50);
 const UNIX_START: Duration = Duration::from_secs(1_700_000_000);
 const WORKERS: usize = 2;
 const AGENTS: usize = 5;
@@ -50,8 +50,9 @@ const PEERS: [&str; 20] = [
     "[ff02::1]:80",
 ];
 const ALLOWED: [&str; 5] = ["9.9.9.9", "8.8.4.4", "10.9.0.1", "2607:5::1", "2607:5::2"];
-const NUMBERS: [u16; 9] = [
-    0x4000, 0x4001, 0x4002, 0x4fff, 0x5000, 0x7fff, 0x3fff, 0x8000, 0,
+const NUMBERS: [u16; 13] = [
+    0x4000, 0x4000, 0x4001, 0x4001, 0x4000, 0x4001, 0x4002, 0x4fff, 0x5000, 0x7fff, 0x3fff, 0x8000,
+    0,
 ];
 
 /// A packet under way.
@@ -84,6 +85,8 @@ pub struct World {
     next_port: u16,
     history: VecDeque<String>,
     step: usize,
+    /// What happened how often, so that a run in which nothing happens is noticed.
+    pub events: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -111,6 +114,7 @@ impl World {
             network: Vec::new(),
             next_port: 1024,
             history: VecDeque::new(),
+            events: BTreeMap::new(),
             step: 0,
             now: Now::new(begin, UNIX_START),
             begin,
@@ -148,16 +152,17 @@ impl World {
             0..=63 => self.client_speaks(),
             64..=75 => self.peer_speaks(),
             76..=78 => self.icmp(),
-            79..=80 => self.leave(),
-            81 => self.reload(),
+            79 => self.leave(),
+            80 if self.rng.chance(25) => self.reload(),
+            80..=81 => self.peer_speaks(),
             82..=85 => self.audit(),
-            86..=94 => {
-                let millis = self.rng.below(20_000) as u64;
+            86..=96 => {
+                let millis = self.rng.below(6_000) as u64;
                 self.advance(Duration::from_millis(millis))
             }
-            95..=98 => self.advance_to_an_edge(),
+            97..=98 => self.advance_to_an_edge(),
             _ => {
-                let seconds = self.rng.below(1200) as u64;
+                let seconds = *self.rng.pick(&[60, 60, 240, 240, 1200]);
                 self.advance(Duration::from_secs(seconds))
             }
         }
@@ -187,7 +192,9 @@ impl World {
         }
         peers.extend(self.model.rules.listeners.clone());
         let tokens: Vec<Vec<u8>> = self.agents.iter().flat_map(|a| a.tokens.clone()).collect();
+        let users = self.model.rules.users.clone();
         let choices = Choices {
+            users: &users,
             peers: &peers,
             numbers: &NUMBERS,
             tokens: &tokens,
@@ -233,10 +240,7 @@ impl World {
             match self.network.remove(index).1 {
                 Packet::Server { agent, bytes } => self.client(&agent, &bytes)?,
                 Packet::Agent { tuple, bytes } => {
-                    let receiver = self.agents.iter_mut().find(|agent| agent.tuple == tuple);
-                    if let Some(agent) = receiver {
-                        agent.receive(&bytes);
-                    }
+                    self.answered(tuple, &bytes)?;
                 }
                 Packet::Relay { relay, from, bytes } => self.peer(relay, from, &bytes)?,
             }
@@ -268,16 +272,37 @@ impl World {
         let origin = self.origin(agent);
         self.model.client(&origin, bytes, &seen)?;
         self.check_tables()?;
+        self.count(&seen, bytes.first().is_some_and(|first| *first >= 0x40));
         for (client, bytes) in &seen.replies {
             let (tuple, bytes) = (client.five_tuple, bytes.clone());
             if tuple.transport.is_stream() {
-                let receiver = self.agents.iter_mut().find(|agent| agent.tuple == tuple);
-                receiver.into_iter().for_each(|agent| agent.receive(&bytes));
+                self.answered(tuple, &bytes)?;
             } else if !self.rng.chance(5) {
                 self.send(Packet::Agent { tuple, bytes });
             }
         }
         self.pass_on(agent, bytes, &seen)
+    }
+
+    /// An answer reaches its client, which may have to say something to that.
+    fn answered(&mut self, tuple: FiveTuple, bytes: &[u8]) -> Result<(), String> {
+        let Some(index) = self.agents.iter().position(|agent| agent.tuple == tuple) else {
+            return Ok(());
+        };
+        if self.agents[index].rejections > 3 {
+            let agent = self.agents[index].clone();
+            return self.replace(&agent);
+        }
+        let Some(bytes) = self.agents[index].receive(bytes) else {
+            return Ok(());
+        };
+        let agent = self.agents[index].clone();
+        if tuple.transport.is_stream() {
+            return self.client(&agent, &bytes);
+        }
+        let agent = Box::new(agent);
+        self.send(Packet::Server { agent, bytes });
+        Ok(())
     }
 
     /// What the driver does with a verdict.
@@ -294,6 +319,7 @@ impl World {
                 let relay = peer.socket_addr();
                 if self.ports.iter().any(|ports| ports.find(relay).is_some()) {
                     let bytes = bytes[payload.clone()].to_vec();
+                    self.happened("between clients");
                     self.send(Packet::Relay { relay, from, bytes });
                 }
                 Ok(())
@@ -326,10 +352,20 @@ impl World {
     fn leave(&mut self) -> Result<(), String> {
         let index = self.rng.below(self.agents.len());
         let agent = self.agents[index].clone();
+        self.replace(&agent)
+    }
+
+    fn replace(&mut self, agent: &Agent) -> Result<(), String> {
         if agent.tuple.transport.is_stream() {
-            return self.close(&agent);
+            return self.close(agent);
         }
-        self.agents[index] = self.new_agent();
+        if let Some(index) = self
+            .agents
+            .iter()
+            .position(|other| other.tuple == agent.tuple)
+        {
+            self.agents[index] = self.new_agent();
+        }
         Ok(())
     }
 
@@ -374,6 +410,12 @@ impl World {
         // A client that opens another socket may reach another worker, and use the nonce that it has.
         let same = |other: &&Agent| other.tuple.client.ip() == ip && other.nonce.is_some();
         let before = self.agents.iter().find(same).filter(|_| rng.chance(30));
+        let mut friends: Vec<SocketAddr> = PEERS[..7].iter().map(|text| addr(text)).collect();
+        // Half of all calls are between two clients of this server.
+        let relayed: Vec<SocketAddr> = self.agents.iter().flat_map(|a| a.relayed.clone()).collect();
+        for relay in &relayed {
+            friends.extend([relay; 2]);
+        }
         let (realm, nonce, password_algorithms) = before.map_or_else(Default::default, |other| {
             (
                 other.realm.clone(),
@@ -395,6 +437,9 @@ impl World {
             relayed: Vec::new(),
             tokens: Vec::new(),
             last: None,
+            unsigned: None,
+            rejections: 0,
+            friends: (0..3).map(|_| *rng.pick(&friends)).collect(),
         }
     }
 
@@ -413,6 +458,10 @@ impl World {
     }
 
     fn any_peer(&mut self, relay: SocketAddr) -> SocketAddr {
+        let known = self.model.known_peers(relay);
+        if !known.is_empty() && self.rng.chance(70) {
+            return *self.rng.pick(&known);
+        }
         let same = |peer: &SocketAddr| peer.is_ipv4() == relay.is_ipv4() && peer.port() != 0;
         let known = PEERS.iter().map(|text| addr(text));
         let peers: Vec<SocketAddr> = known.filter(same).collect();
@@ -429,6 +478,7 @@ impl World {
         self.note(format!("  {from} to {relay} -> {}", describe(&seen)));
         self.model
             .peer(worker, self.now.instant(), id, from, bytes, &seen)?;
+        self.count(&seen, false);
         self.check_tables()
     }
 
@@ -558,6 +608,7 @@ impl World {
                 let seen = self.apply(worker, None, outputs)?;
                 let expired = seen.ended.len();
                 if expired > 0 {
+                    self.happened("expired");
                     self.note(format!("worker {worker}: {expired} expired"));
                 }
                 return self.model.timeout(worker, self.now.instant(), &seen);
@@ -595,6 +646,51 @@ impl World {
         }
         self.model.follow_paths(worker, &seen)?;
         Ok(seen)
+    }
+
+    fn count(&mut self, seen: &Seen, channel: bool) {
+        match &seen.verdict {
+            Some(Verdict::ToPeer { .. }) if channel => self.happened("channel to peer"),
+            Some(Verdict::ToPeer { .. }) => self.happened("indication to peer"),
+            Some(Verdict::ToClient { prefix, .. }) if prefix.header().len() == 4 => {
+                self.happened("channel to client");
+            }
+            Some(Verdict::ToClient { .. }) => self.happened("indication to client"),
+            Some(Verdict::Drop(reason)) => self.happened(&format!("dropped: {}", reason.label())),
+            Some(Verdict::Consumed) | None => {}
+        }
+        for (_, bytes) in &seen.replies {
+            let Ok(reply) = stun::Message::read(bytes) else {
+                continue;
+            };
+            let answer = reply
+                .error_code()
+                .map_or("success".to_owned(), |code| code.to_string());
+            self.happened(&format!("method {}: {answer}", reply.method));
+            let special = [
+                (stun::attr::RESERVATION_TOKEN, "port reserved"),
+                (stun::attr::ADDRESS_ERROR_CODE, "one family of two"),
+                (stun::attr::MESSAGE_INTEGRITY_SHA256, "SHA-256"),
+            ];
+            for (_, what) in special.iter().filter(|(kind, _)| reply.has(*kind)) {
+                self.happened(what);
+            }
+            if reply.xor_addrs(stun::attr::XOR_RELAYED_ADDRESS).len() == 2 {
+                self.happened("two families");
+            }
+        }
+        for (wish, result) in &seen.binds {
+            if matches!(wish.port, PortWish::Reserved(_)) && result.is_ok() {
+                self.happened("reservation honoured");
+            }
+        }
+        for (up, _) in &seen.paths {
+            self.happened(if *up { "path up" } else { "path down" });
+        }
+    }
+
+    fn happened(&mut self, what: &str) {
+        *self.events.entry(what.to_owned()).or_default() += 1;
     }
 
     /// Invariants of the tables after each step.
@@ -824,13 +920,13 @@ fn draw_user(rng: &mut Rng, rules: &Rules, unix_s: u64) -> (String, String, Sign
             let (name, password) = rng.pick(&rules.md5_users).clone();
             (name, password, Signing::Sha1)
         }
-        0..=6 => {
+        0..=5 => {
             let (name, password) = rng.pick(&rules.users).clone();
             (name, password, signing)
         }
         _ if rules.secrets.is_empty() => ("eve".into(), "nothing".into(), signing),
         _ => {
-            let until = unix_s + *rng.pick(&[0, 5, 400, 100_000]);
+            let until = unix_s + *rng.pick(&[0, 5, 400, 100_000, 200_000]);
             let form = rng.below(3);
             let name = [
                 format!("{until}:eve"),

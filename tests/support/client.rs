@@ -482,14 +482,24 @@ pub fn ensure(holds: bool, fault: impl Into<String>) -> Outcome {
     if holds { Ok(()) } else { Err(fault.into()) }
 }
 
-/// A peer: a socket of its own on loopback.
+/// A peer: a socket of its own on loopback, on a port that the system gives to nobody by itself: one of the
+/// server's own ports would be no peer.
 pub fn peer(ip: &str) -> UdpSocket {
     let ip: IpAddr = ip.parse().expect("a literal address");
-    let socket = UdpSocket::bind((ip, 0)).expect("loopback can be bound");
+    let mut ports = own_ports();
+    let socket = ports.find_map(|port| UdpSocket::bind((ip, port)).ok());
+    let socket = socket.expect("loopback can be bound");
     socket
         .set_read_timeout(Some(PATIENCE))
         .expect("a timeout can be set");
     socket
+}
+
+/// Ports below the system's ephemeral ones, each process and each call with others.
+pub fn own_ports() -> impl Iterator<Item = u16> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let next = || NEXT.fetch_add(1, Ordering::Relaxed) + u64::from(std::process::id()) * 97;
+    std::iter::repeat_with(move || 10_000 + (next() % 20_000) as u16).take(20_000)
 }
 
 pub fn peer_receive(peer: &UdpSocket) -> Outcome<(Vec<u8>, SocketAddr)> {

@@ -80,6 +80,7 @@ pub enum Integrity {
 }
 
 /// Writes one message, attribute by attribute, in the order of the calls.
+#[derive(Clone, Debug)]
 pub struct Writer {
     bytes: Vec<u8>,
 }

@@ -1,13 +1,14 @@
 //! The server under test: relayd, or another one named by `TURN_SUBJECT`, on loopback ports of its own.
 
-use super::client::{Client, Kind, Outcome, PATIENCE, Wire};
+use super::client::{Client, Kind, Outcome, PATIENCE, Wire, own_ports, transaction_id};
+use super::stun::{self, Class, Writer};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub const REALM: &str = "relay.test";
 pub const SECRET: &str = "between us";
@@ -449,21 +450,36 @@ fn start_coturn(setup: &Setup) -> Subject {
         log: channel().1,
     };
     let begin = Instant::now();
-    while TcpStream::connect(subject.addr(Kind::Tls, "127.0.0.1")).is_err()
-        || TcpStream::connect(subject.addr(Kind::Tcp, "127.0.0.1")).is_err()
-        || TcpStream::connect(subject.addr(Kind::Tls, "::1")).is_err()
-    {
+    while !answers(&subject) {
         assert!(begin.elapsed() < PATIENCE, "coturn does not get ready");
-        std::thread::yield_now();
     }
     subject
 }
 
+/// Whether every listener is up; UDP says so by answering.
+fn answers(subject: &Subject) -> bool {
+    let binding = Writer::new(Class::Request, stun::BINDING, transaction_id()).bytes();
+    ["127.0.0.1", "::1"].into_iter().all(|ip| {
+        let streams = Kind::STREAMS.map(|kind| TcpStream::connect(subject.addr(kind, ip)).is_ok());
+        let asked = Wire::open(Kind::Udp, subject.addr(Kind::Udp, ip)).and_then(|mut wire| {
+            if let Wire::Udp(socket) = &wire {
+                socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+            }
+            wire.send(&binding)?;
+            wire.read(&mut [0; 512])
+        });
+        streams == [true, true] && asked.is_ok()
+    })
+}
+
 /// A port that was free a moment ago; the foreign server cannot be given port 0.
 fn free_port() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback can be bound");
-    socket
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
+    let is_free = |port: &u16| {
+        ["127.0.0.1", "::1"].into_iter().all(|ip| {
+            UdpSocket::bind((ip, *port)).is_ok() && TcpListener::bind((ip, *port)).is_ok()
+        })
+    };
+    own_ports()
+        .find(is_free)
+        .expect("one of many ports is free")
 }

@@ -16,6 +16,7 @@ const PASSWORD_ALGORITHMS: u32 = 0x80_0000;
 
 pub struct Authenticated {
     pub username: String,
+    pub password: String,
     pub integrity: Integrity,
 }
 
@@ -45,24 +46,35 @@ impl Model {
             return Err(Refused(codes));
         };
         let known = realm == self.rules.realm && username.is_some();
-        let integrity = username.as_ref().and_then(|name| {
-            let keys = self.keys(from, name, sha256_key).into_iter();
-            let mut signed = keys.map(|key| match message.has(attr::MESSAGE_INTEGRITY_SHA256) {
-                true => Integrity::Sha256(key),
-                false => Integrity::Sha1(key),
+        let signs = |name: &String| {
+            let passwords = self.passwords(from, name, sha256_key).into_iter();
+            let mut signed = passwords.map(|password| {
+                let derive = if sha256_key {
+                    stun::key_sha256
+                } else {
+                    stun::key_md5
+                };
+                let key = derive(name, &self.rules.realm, &password);
+                let integrity = match message.has(attr::MESSAGE_INTEGRITY_SHA256) {
+                    true => Integrity::Sha256(key),
+                    false => Integrity::Sha1(key),
+                };
+                (password, integrity)
             });
-            signed.find(|integrity| message.verify(integrity))
-        });
+            signed.find(|(_, integrity)| message.verify(integrity))
+        };
+        let signed = username.as_ref().and_then(signs);
         let mut codes = Vec::new();
         if stale {
             codes.push(438);
         }
-        if !known || integrity.is_none() {
+        if !known || signed.is_none() {
             codes.push(401);
         }
-        match (integrity, username) {
-            (Some(integrity), Some(username)) if known && fresh => Ok(Authenticated {
+        match (signed, username) {
+            (Some((password, integrity)), Some(username)) if known && fresh => Ok(Authenticated {
                 username,
+                password,
                 integrity,
             }),
             _ => Err(Refused(codes)),
@@ -123,12 +135,16 @@ impl Model {
         (age < lifetime + NONCE_EDGE, age + NONCE_EDGE > lifetime)
     }
 
-    /// Near its edge a nonce may be taken or refused: the model then follows what the core did.
-    pub fn nonce_is_at_its_edge(&self, from: &Origin, message: &Message) -> bool {
-        let Some(text) = message.text(attr::NONCE) else {
-            return false;
-        };
-        self.nonce_state(from, &text) == (true, true)
+    /// Stamps are whole seconds: at its edge a nonce or a username may be taken or refused, and the model
+    /// follows what the core did.
+    pub fn may_refuse_at_an_edge(&self, from: &Origin, message: &Message, code: u16) -> bool {
+        let nonce = message.text(attr::NONCE);
+        let name = message.text(attr::USERNAME);
+        match code {
+            438 => nonce.is_some_and(|text| self.nonce_state(from, &text) == (true, true)),
+            401 => name.and_then(|name| expiry(&name)) == Some(from.unix_s),
+            _ => false,
+        }
     }
 
     pub fn remember_nonce(&mut self, from: &Origin, text: String) {
@@ -166,33 +182,40 @@ impl Model {
         self.username(message).flatten()
     }
 
-    /// The keys that may sign: a live allocation keeps the one it was made with.
-    fn keys(&self, from: &Origin, name: &str, sha256_key: bool) -> Vec<Vec<u8>> {
-        let mut keys = Vec::new();
+    /// Whose quota counts: time-limited usernames of one name are one user's.
+    pub fn account<'a>(&self, username: &'a str) -> &'a str {
+        let listed = self.rules.users.iter().chain(&self.rules.md5_users);
+        let mut listed = listed.map(|(name, _)| name);
+        if expiry(username).is_none() || listed.any(|name| name == username) {
+            return username;
+        }
+        let mut parts = username.split(':');
+        parts
+            .find(|part| part.parse::<u64>().is_err())
+            .unwrap_or(username)
+    }
+
+    /// The passwords that may sign: a live allocation keeps the one it was made with.
+    fn passwords(&self, from: &Origin, name: &str, sha256_key: bool) -> Vec<String> {
+        let mut passwords = Vec::new();
         if let Some(index) = self.position(&from.tuple) {
             let allocation = &self.allocations[index];
-            if allocation.username == name {
-                let (Integrity::Sha1(key) | Integrity::Sha256(key)) = &allocation.integrity;
-                keys.push(key.clone());
+            if allocation.username == name && !(sha256_key && allocation.md5_only) {
+                passwords.push(allocation.password.clone());
             }
         }
-        let realm = &self.rules.realm;
-        let derive = |password: &str| match sha256_key {
-            true => stun::key_sha256(name, realm, password),
-            false => stun::key_md5(name, realm, password),
-        };
         let named = |(user, _): &&(String, String)| user == name;
         if let Some((_, password)) = self.rules.users.iter().find(named) {
-            keys.push(derive(password));
+            passwords.push(password.clone());
         } else if let Some((_, password)) = self.rules.md5_users.iter().find(named) {
             if !sha256_key {
-                keys.push(derive(password));
+                passwords.push(password.clone());
             }
         } else if expiry(name).is_some_and(|until| until >= from.unix_s) {
             let secrets = self.rules.secrets.iter();
-            keys.extend(secrets.map(|secret| derive(&stun::rest_password(secret, name))));
+            passwords.extend(secrets.map(|secret| stun::rest_password(secret, name)));
         }
-        keys
+        passwords
     }
 }
 

@@ -7,7 +7,7 @@ mod auth;
 mod relaying;
 mod requests;
 
-use super::support::stun::{Integrity, Message, attr};
+use super::support::stun::{Message, attr};
 use relayd::addr::{Family, FiveTuple};
 use relayd::turn::{
     AllocationEnd, AllocationStart, BindError, BindRequest, BoundRelay, ChannelPath, ClientRef,
@@ -77,7 +77,9 @@ pub struct Allocation {
     pub link: LinkId,
     pub id: u64,
     pub username: String,
-    pub integrity: Integrity,
+    /// What it was made with stays good for it, whatever a reload or the clock says.
+    pub password: String,
+    pub md5_only: bool,
     pub transaction_id: [u8; 12],
     pub relayed: Vec<SocketAddr>,
     pub token: Option<Vec<u8>>,
@@ -93,6 +95,19 @@ impl Allocation {
         self.halves
             .iter()
             .find(|half| Family::of(half.own.ip()) == family)
+    }
+
+    /// RFC 8656 §8.1: with a family's relayed address go its permissions and channels.
+    fn forget_lost_family(&mut self) {
+        let kept: Vec<Family> = self
+            .halves
+            .iter()
+            .map(|half| Family::of(half.own.ip()))
+            .collect();
+        self.permissions
+            .retain(|permission| kept.contains(&Family::of(permission.ip)));
+        self.channels
+            .retain(|channel| kept.contains(&Family::of(channel.peer.ip())));
     }
 
     fn permission(&self, ip: IpAddr, now: Instant) -> Option<&Permission> {
@@ -311,6 +326,20 @@ impl Model {
         }
     }
 
+    /// Peers that the allocation behind this relayed address has heard of.
+    pub fn known_peers(&self, relay: SocketAddr) -> Vec<SocketAddr> {
+        let holds = |a: &&Allocation| a.halves.iter().any(|half| half.own == relay);
+        let owner = self.allocations.iter().filter(holds);
+        let channels = owner
+            .clone()
+            .flat_map(|a| a.channels.iter().map(|channel| channel.peer));
+        let permitted = owner.flat_map(|a| a.permissions.iter().map(|permission| permission.ip));
+        let known = channels.chain(permitted.map(|ip| SocketAddr::new(ip, 5000)));
+        known
+            .filter(|peer| peer.is_ipv4() == relay.is_ipv4())
+            .collect()
+    }
+
     /// Every moment at which something runs out, and at which a late timer may still be excused.
     pub fn deadlines(&self) -> Vec<Instant> {
         let mut all: Vec<Instant> = self.reserved.iter().map(|kept| kept.expires_at).collect();
@@ -349,6 +378,7 @@ impl Model {
                 .filter(|half| half.expires_at <= now);
             due.extend(expired.map(|half| half.relay));
             allocation.halves.retain(|half| half.expires_at > now);
+            allocation.forget_lost_family();
         }
         let mut closed = seen.closed.clone();
         closed.sort_by_key(|relay| relay.0);

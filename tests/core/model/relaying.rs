@@ -205,7 +205,8 @@ impl Model {
                 "ICMP of a peer without permission".into()
             });
         };
-        if permission.doubtful && seen.replies.is_empty() {
+        let doubtful = permission.doubtful || self.judge(peer, true) != Policy::Allowed;
+        if doubtful && seen.replies.is_empty() {
             return Ok(());
         }
         let [(to, bytes)] = seen.replies.as_slice() else {

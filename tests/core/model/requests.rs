@@ -94,9 +94,8 @@ impl Model {
             ensure(reply.class == Class::Error, || {
                 format!("unknown method got {reply:?}")
             })?;
-            match reply.error_code() {
-                Some(code @ (401 | 438)) => self.error(from, message, &reply, code, None)?,
-                _ => {}
+            if let Some(code @ (401 | 438)) = reply.error_code() {
+                self.error(from, message, &reply, code, None)?;
             }
         }
         Ok(())
@@ -119,13 +118,12 @@ impl Model {
                 integrity: None,
             },
         };
-        let stale = who.is_ok() && self.nonce_is_at_its_edge(from, message);
         let code = reply.error_code();
         match reply.class {
             Class::Error => {
                 seen.is_steady()?;
                 let code = code.ok_or("an error without ERROR-CODE")?;
-                if stale && code == 438 {
+                if who.is_ok() && self.may_refuse_at_an_edge(from, message, code) {
                     return self.challenge(from, message, &reply);
                 }
                 // Unknown attributes may be complained of before or after anything else is looked at.
@@ -305,10 +303,11 @@ impl Model {
 
     fn quota_codes(&self, username: &str) -> Vec<u16> {
         let mut codes = Vec::new();
+        let account = self.account(username);
         let own = self
             .allocations
             .iter()
-            .filter(|allocation| allocation.username == username);
+            .filter(|other| self.account(&other.username) == account);
         if self.rules.per_user > 0 && own.count() >= self.rules.per_user {
             codes.push(486);
         }
@@ -562,6 +561,7 @@ impl Model {
         let allocation = &mut self.allocations[index];
         if delete {
             allocation.halves.retain(|half| !applies(half));
+            allocation.forget_lost_family();
             return self.bury(from.now, seen, EndReason::Deleted);
         }
         for half in allocation.halves.iter_mut().filter(|half| applies(half)) {
@@ -644,8 +644,13 @@ impl Model {
             tuple: from.tuple,
             link: from.link,
             id: start.id,
+            md5_only: self
+                .rules
+                .md5_users
+                .iter()
+                .any(|(name, _)| *name == who.username),
+            password: who.password,
             username: who.username,
-            integrity: who.integrity,
             transaction_id: message.transaction_id,
             relayed: order.into_iter().flatten().collect(),
             token,
