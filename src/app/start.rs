@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::page::{self, Page, PageData};
 use crate::proxy::Proxy;
 use crate::proxy::allowlist::{AllowList, Authority};
+use crate::proxy::respond::ProxyError;
 use crate::sys::clock;
 use crate::sys::holder::{Protocol, holder};
 use crate::sys::limits::{self, Capacity};
@@ -298,6 +299,7 @@ fn page_data(
                     .any(|route| route.prefix == prefix)
             },
         ),
+        error_labels: ProxyError::ALL.iter().map(|error| error.label()).collect(),
     }
 }
 
