@@ -189,6 +189,10 @@ impl Exchange<'_> {
             return Err(ProxyError::BodyTooLarge);
         }
         let websocket = headers::is_websocket(self.parts);
+        // RFC 6455 §10.2: a page may open one anywhere and read all of it; no other check of its origin comes.
+        if websocket && self.origin == Origin::Denied {
+            return Err(ProxyError::OriginNotAllowed);
+        }
         if websocket && !body.is_end_stream() {
             return Err(ProxyError::BadRequest);
         }
