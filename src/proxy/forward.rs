@@ -132,7 +132,9 @@ impl Exchange<'_> {
                 Some(respond(ProxyError::Draining, &self.origin))
             }
             "/readyz" => Some(self.plain("ready\n")),
-            _ => self.local.proxy.page(self.parts),
+            // The page of a first try holds a TURN credential: it is not for whoever listens on the way.
+            _ if self.connection.info.tls => self.local.proxy.page(self.parts),
+            _ => None,
         }
     }
 
