@@ -196,11 +196,11 @@ where
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)
-        .max_header_size(settings.limits.header_bytes)
+        .max_header_size(settings.limits.parsed_bytes())
         .max_buf_size(
             settings
                 .limits
-                .header_bytes
+                .parsed_bytes()
                 .max(BUFFER_BYTES)
                 .max(BUFFER_BYTES_MIN),
         );
@@ -289,7 +289,7 @@ where
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(limits.h2_streams)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.parsed_bytes()).unwrap_or(u32::MAX))
         .max_send_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service(local, Rc::clone(&connection)));
     let mut serving = pin!(serving);
