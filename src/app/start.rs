@@ -112,7 +112,7 @@ impl Bound {
         let (ended, end_watch) = watch::channel(false);
         let shared = signalling::Shared {
             tls: self.tls.clone(),
-            listen: listen_shared,
+            listen: Arc::clone(&listen_shared),
             proxy: Arc::clone(&self.proxy),
             media: media.clone(),
             draining: drain_watch,
@@ -145,6 +145,7 @@ impl Bound {
         admin_state.ready(addresses);
         Ok(Running {
             media,
+            listen: listen_shared,
             proxy: self.proxy,
             admin_state,
             _admin: admin,
@@ -285,6 +286,7 @@ fn page_data(
 /// Everything that runs, and the means to end it.
 pub struct Running {
     media: MediaHandle,
+    listen: Arc<listen::Shared>,
     proxy: Arc<Proxy>,
     admin_state: Arc<AdminState>,
     _admin: Option<admin::Running>,
@@ -307,6 +309,7 @@ impl Running {
             allocations: self.media.allocation_count(),
             requests,
             tunnels,
+            connections: self.listen.http_connections(),
         }
     }
 
@@ -330,6 +333,9 @@ pub struct Calls {
     allocations: usize,
     requests: usize,
     tunnels: usize,
+    /// HTTP connections: an answer that the proxy is done with may still be on its way to a slow client. Those without a
+    /// request are closed when the drain begins.
+    connections: u32,
 }
 
 impl Calls {
@@ -338,6 +344,7 @@ impl Calls {
             allocations: 0,
             requests: 0,
             tunnels: 0,
+            connections: 0,
         }
     }
 }
@@ -348,10 +355,11 @@ impl fmt::Display for Calls {
             allocations,
             requests,
             tunnels,
+            connections,
         } = self;
         write!(
             f,
-            "{allocations} allocations, {requests} requests, {tunnels} tunnels"
+            "{allocations} allocations, {requests} requests, {tunnels} tunnels, {connections} HTTP connections"
         )
     }
 }
