@@ -20,6 +20,7 @@ use crate::tls::CertificateSource;
 use crate::{external_ip, tls, turn};
 use anyhow::Context as _;
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -53,7 +54,7 @@ impl Bound {
             capacity.allocations,
         );
         lower(&mut config.listen.connections_total, capacity.connections);
-        let admin = Admin::bind(&config.admin)?;
+        let admin = bind_admin(&config.admin)?;
         let listeners = bind_listeners(&config.listen, threads)?;
         let shared = turn::Shared::new(&mut SystemRng);
         let media = Media::bind(&config.io, Arc::new(config.turn.clone()), shared)?;
@@ -154,6 +155,22 @@ impl Bound {
             threads,
         })
     }
+}
+
+/// Binds the admin listener; blames as [`bind_listeners`] does.
+fn bind_admin(settings: &admin::Settings) -> Result<Option<Admin>, admin::BindError> {
+    Admin::bind(settings).map_err(|mut error| {
+        if let admin::BindError::Socket {
+            address,
+            holder: blamed,
+            source,
+        } = &mut error
+            && source.kind() == ErrorKind::AddrInUse
+        {
+            *blamed = holder(Protocol::Tcp, *address).map(|holder| holder.to_string());
+        }
+        error
+    })
 }
 
 /// Binds the TCP and TLS listeners; an address in use is blamed on the process that has it.
