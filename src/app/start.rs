@@ -20,7 +20,7 @@ use crate::tls::CertificateSource;
 use crate::{external_ip, tls, turn};
 use anyhow::Context as _;
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -141,7 +141,9 @@ impl Bound {
         }
         if let Source::FirstTry { user, password } = source {
             let bound = with_bound_ports(self.config, &addresses);
-            println!("{}", Banner::new(&bound, user, password.expose()));
+            let banner = Banner::new(&bound, user, password.expose());
+            // A reader that went away is no reason not to serve.
+            let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
         admin_state.ready(addresses);
         Ok(Running {
