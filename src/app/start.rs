@@ -200,7 +200,8 @@ fn warn_of_certificate(config: &Config) {
     }
     if let Ok(inspection) = tls::inspect(settings, &config.domain, clock::now().unix_s()) {
         for warning in &inspection.warnings {
-            warn!(%warning, "certificate");
+            // By the reason the log tells two warnings apart, instead of folding them into one.
+            warn!(reason = %warning, "certificate");
         }
     }
 }
