@@ -185,10 +185,16 @@ fn credential_without_a_secret_ends_with_64_and_says_what_to_do() {
 /// A person without a file who finds the port taken must know by whom, and how to go on.
 #[test]
 fn a_first_try_whose_port_is_taken_names_the_holder_and_the_way_out() {
-    let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let tcp = tcp.local_addr().expect("bound").port().to_string();
-    let udp = udp.local_addr().expect("bound").port().to_string();
+    let (_tcp, tcp) = outside_the_relay_range(|| {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = socket.local_addr().expect("bound").port();
+        (socket, port)
+    });
+    let (_udp, udp) = outside_the_relay_range(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let port = socket.local_addr().expect("bound").port();
+        (socket, port)
+    });
     let holder = format!("(pid {})", std::process::id());
     for [turn, tls, admin] in [
         [tcp.as_str(), "0", "0"],
@@ -212,6 +218,19 @@ fn a_first_try_whose_port_is_taken_names_the_holder_and_the_way_out() {
             text.contains("--turn-port, --tls-port and --admin-port"),
             "{text}"
         );
+    }
+}
+
+/// A bound socket and its port; relayed ports of the first try begin at 49152.
+fn outside_the_relay_range<S>(bind: impl Fn() -> (S, u16)) -> (S, String) {
+    let mut tried = Vec::new();
+    loop {
+        let (socket, port) = bind();
+        if port < 49152 {
+            return (socket, port.to_string());
+        }
+        assert!(tried.len() < 1000, "no port below 49152 is free");
+        tried.push(socket);
     }
 }
 
