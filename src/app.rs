@@ -9,10 +9,12 @@ mod signalling;
 mod start;
 
 use crate::config::Config;
+use crate::io;
 use crate::secret::Secret;
 use crate::telemetry;
 use anyhow::Context as _;
 use start::Bound;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -62,6 +64,16 @@ pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
         running.end();
         info!("stopped");
         Ok(())
+    })
+}
+
+/// Whether a server could not start since another process has one of its ports.
+pub fn is_port_in_use(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let udp = cause.downcast_ref::<io::BindError>();
+        let socket = cause.downcast_ref::<std::io::Error>();
+        matches!(udp, Some(io::BindError::UdpInUse { .. }))
+            || socket.is_some_and(|error| error.kind() == ErrorKind::AddrInUse)
     })
 }
 

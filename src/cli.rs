@@ -147,6 +147,9 @@ fn serve(file: Option<&Path>, verbose: u8, ports: Ports) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
+            if file.is_none() && app::is_port_in_use(&error) {
+                eprintln!("  = help: {}", first_try::PORT_HELP);
+            }
             ExitCode::from(CANNOT_START)
         }
     }

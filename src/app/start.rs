@@ -20,6 +20,7 @@ use crate::tls::CertificateSource;
 use crate::{external_ip, tls, turn};
 use anyhow::Context as _;
 use std::fmt;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -53,7 +54,7 @@ impl Bound {
             listeners: config.turn.listeners.clone(),
         };
         facts.complete(&mut config);
-        let admin = Admin::bind(&config.admin)?;
+        let admin = bind_admin(&config.admin)?;
         let listeners = bind_listeners(&config.listen, threads)?;
         let shared = turn::Shared::new(&mut SystemRng);
         let media = Media::bind(&config.io, Arc::new(config.turn.clone()), shared)?;
@@ -117,7 +118,7 @@ impl Bound {
         let (ended, end_watch) = watch::channel(false);
         let shared = signalling::Shared {
             tls: self.tls.clone(),
-            listen: listen_shared,
+            listen: Arc::clone(&listen_shared),
             proxy: Arc::clone(&self.proxy),
             media: media.clone(),
             draining: drain_watch,
@@ -145,7 +146,9 @@ impl Bound {
         }
         if let Source::FirstTry { user, password } = source {
             let bound = with_bound_ports(self.config.clone(), &addresses);
-            println!("{}", Banner::new(&bound, user, password.expose()));
+            let banner = Banner::new(&bound, user, password.expose());
+            // A reader that went away is no reason not to serve.
+            let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
         admin_state.ready(addresses);
         Ok(Running {
@@ -153,6 +156,7 @@ impl Bound {
             facts: self.facts,
             tls: self.tls,
             media,
+            listen: listen_shared,
             proxy: self.proxy,
             admin_state,
             _admin: admin,
@@ -161,6 +165,22 @@ impl Bound {
             threads,
         })
     }
+}
+
+/// Binds the admin listener; blames as [`bind_listeners`] does.
+fn bind_admin(settings: &admin::Settings) -> Result<Option<Admin>, admin::BindError> {
+    Admin::bind(settings).map_err(|mut error| {
+        if let admin::BindError::Socket {
+            address,
+            holder: blamed,
+            source,
+        } = &mut error
+            && source.kind() == ErrorKind::AddrInUse
+        {
+            *blamed = holder(Protocol::Tcp, *address).map(|holder| holder.to_string());
+        }
+        error
+    })
 }
 
 /// Binds the TCP and TLS listeners; an address in use is blamed on the process that has it.
@@ -188,7 +208,8 @@ fn warn_of_certificate(config: &Config) {
     }
     if let Ok(inspection) = tls::inspect(settings, &config.domain, clock::now().unix_s()) {
         for warning in &inspection.warnings {
-            warn!(%warning, "certificate");
+            // By the reason the log tells two warnings apart, instead of folding them into one.
+            warn!(reason = %warning, "certificate");
         }
     }
 }
@@ -308,6 +329,7 @@ pub struct Running {
     pub facts: Facts,
     pub tls: Option<Arc<tls::Store>>,
     pub media: MediaHandle,
+    listen: Arc<listen::Shared>,
     pub proxy: Arc<Proxy>,
     admin_state: Arc<AdminState>,
     _admin: Option<admin::Running>,
@@ -330,6 +352,7 @@ impl Running {
             allocations: self.media.allocation_count(),
             requests,
             tunnels,
+            connections: self.listen.http_connections(),
         }
     }
 
@@ -353,6 +376,9 @@ pub struct Calls {
     allocations: usize,
     requests: usize,
     tunnels: usize,
+    /// HTTP connections: an answer that the proxy is done with may still be on its way to a slow client. Those without a
+    /// request are closed when the drain begins.
+    connections: u32,
 }
 
 impl Calls {
@@ -361,6 +387,7 @@ impl Calls {
             allocations: 0,
             requests: 0,
             tunnels: 0,
+            connections: 0,
         }
     }
 }
@@ -371,10 +398,11 @@ impl fmt::Display for Calls {
             allocations,
             requests,
             tunnels,
+            connections,
         } = self;
         write!(
             f,
-            "{allocations} allocations, {requests} requests, {tunnels} tunnels"
+            "{allocations} allocations, {requests} requests, {tunnels} tunnels, {connections} HTTP connections"
         )
     }
 }
