@@ -4,6 +4,7 @@ use super::Source;
 use super::signalling;
 use crate::addr::Family;
 use crate::admin::{self, Addresses, Admin, AdminState};
+use crate::check;
 use crate::config::Config;
 use crate::first_try::Banner;
 use crate::io::{Media, MediaHandle};
@@ -31,6 +32,8 @@ use tracing::{info, warn};
 pub struct Bound {
     config: Config,
     facts: Facts,
+    /// What ports, open files and settings together allow.
+    allocations_max: u64,
     tls: Option<Arc<tls::Store>>,
     listeners: Listeners,
     media: Media,
@@ -53,6 +56,7 @@ impl Bound {
             external_ips: find_external_ip(&config)?,
             listeners: config.turn.listeners.clone(),
         };
+        let allocations_max = check::capacity(&config, Some(open_files.soft)).max;
         facts.complete(&mut config);
         let admin = bind_admin(&config.admin)?;
         let listeners = bind_listeners(&config.listen, threads)?;
@@ -62,6 +66,7 @@ impl Bound {
         Ok(Self {
             config,
             facts,
+            allocations_max,
             tls,
             listeners,
             media,
@@ -134,7 +139,7 @@ impl Bound {
             tls = %List(&addresses.tls),
             admin = %admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()),
             workers = self.config.io.workers,
-            allocations_max = self.config.turn.limits.allocations_total,
+            allocations_max = self.allocations_max,
             connections_max = self.config.listen.connections_total,
             "serving"
         );

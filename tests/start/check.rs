@@ -238,6 +238,43 @@ fn warnings_of_a_start_are_on_standard_error() {
     }
 }
 
+/// The number of the start-up line and of `relayd check`, whatever sets it.
+#[test]
+fn start_and_check_tell_the_same_number_of_allocations() {
+    for (open_files, ports, setting, deciding) in [
+        (None, "50000-50099", 0, "by_ports"),
+        (Some(500), "49152-65535", 0, "by_open_files"),
+        (None, "49152-65535", 7, "by_setting"),
+    ] {
+        let limits = format!("{ports}\"\nlimits = {{ allocations_total = {setting} }}");
+        let site = Site::with(&[("61000-65535\"", &limits)]);
+        let limited = |line: &[&str]| {
+            let limit = open_files.map_or(String::new(), |files| format!("ulimit -n {files} && "));
+            let mut command = Command::new("setpriv");
+            // Without the privilege to raise the hard limit again.
+            command.args([
+                "--bounding-set=-sys_resource",
+                "--inh-caps=-sys_resource",
+                "sh",
+                "-c",
+            ]);
+            command.arg(format!("{limit}exec \"$0\" \"$@\""));
+            command.arg(env!("CARGO_BIN_EXE_relayd")).args(line);
+            command.arg("--config").arg(site.toml());
+            command
+        };
+        let checked = run(&mut limited(&["check", "--json"]));
+        let allocations = checked.json()["plan"]["relay"]["allocations"].clone();
+        let max = allocations["max"].as_u64().expect("a number");
+        assert_eq!(allocations[deciding], max, "{allocations}");
+        let mut serving = Serving::start(&mut limited(&[]), "\"serving\"");
+        let line = serving.seen.last().expect("that line");
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(line["allocations_max"], max, "{line}");
+        assert_eq!(serving.stop(), Some(0));
+    }
+}
+
 #[test]
 fn the_good_configuration_is_good_in_text_too() {
     let site = Site::new();
