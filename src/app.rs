@@ -77,6 +77,15 @@ pub fn is_port_in_use(error: &anyhow::Error) -> bool {
     })
 }
 
+/// Whether a server could not start since a port below 1024 is for privileged processes.
+pub fn is_port_denied(error: &anyhow::Error) -> bool {
+    let is_bind = matches!(error.downcast_ref(), Some(io::BindError::Udp { .. }))
+        || error.is::<crate::listen::BindError>();
+    let denied = |cause: &std::io::Error| cause.kind() == ErrorKind::PermissionDenied;
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    is_bind && causes.any(denied)
+}
+
 /// Returns when the last call and tunnel has ended, when the time is up, or at the next signal.
 async fn wait_for_calls(running: &start::Running, signals: &mut Signals, timeout: Duration) {
     let deadline = Instant::now() + timeout;

@@ -103,7 +103,7 @@ fn a_port_below_1024_without_the_privilege_says_how_to_get_it() {
                 let site = Site::with(&[(&old, &new)]);
                 let ended = run(without_privilege().arg("--config").arg(site.toml()));
                 assert_eq!(ended.code, Some(1), "{ended:#?}");
-                ended.assert_says(&[wanted, "Permission denied"]);
+                ended.assert_says(&[wanted, "Permission denied", "CAP_NET_BIND_SERVICE"]);
                 // With the privilege the same file is served.
                 let command = &mut relayd();
                 let mut serving =
