@@ -10,6 +10,7 @@ mod check;
 mod first_try;
 mod lines;
 mod network;
+mod packaging;
 mod ports;
 mod process;
 mod refused;
