@@ -13,6 +13,7 @@ mod network;
 mod packaging;
 mod ports;
 mod process;
+mod readme;
 mod refused;
 mod site;
 mod stop;
