@@ -83,6 +83,11 @@ fn the_units_command_serves_port_443_as_a_user_without_other_privileges() {
             let mut client = Client::new(wire, "alice", "s3cret-of-alice");
             client.allocate().expect("it relays");
             drop(client);
+            assert_eq!(setting("ExecReload"), "/bin/kill -HUP $MAINPID");
+            let pid = serving.pid().to_string();
+            let sent = Command::new("/bin/kill").args(["-HUP", &pid]).status();
+            assert!(sent.expect("kill runs").success());
+            serving.wait_for("\"reloaded\"");
             assert_eq!(serving.stop(), Some(0));
         },
     );
@@ -114,7 +119,7 @@ fn is_mapped(uid: u32) -> bool {
     })
 }
 
-/// A directory that every user reaches, with the binary and a site that belongs to nobody.
+/// A directory as the README has it made: root's, readable for the group that relayd runs in. The binary is in it, too.
 struct Reachable(PathBuf);
 
 impl Reachable {
@@ -125,17 +130,21 @@ impl Reachable {
         let mode = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
         };
-        mode(&home.0, 0o755);
+        let group = |path: &Path, bits| {
+            if is_mapped(NOBODY) {
+                chown(path, None, Some(NOBODY)).expect("root may");
+            }
+            mode(path, bits);
+        };
         let binary = home.0.join("relayd");
         fs::copy(env!("CARGO_BIN_EXE_relayd"), &binary).expect("a copy");
         mode(&binary, 0o755);
         for name in ["relay.toml", "fullchain.pem", "privkey.pem"] {
             let path = home.0.join(name);
             fs::copy(site.path(name), &path).expect("a copy");
-            if is_mapped(NOBODY) {
-                chown(&path, Some(NOBODY), Some(NOBODY)).expect("root may");
-            }
+            group(&path, 0o640);
         }
+        group(&home.0, 0o750);
         home
     }
 }
