@@ -47,7 +47,8 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             users: vec![("alice", "wonderland"), ("bob", "builder")],
-            relay_ports: None,
+            // Above the ports that the system hands out (net.ipv4.ip_local_port_range ends at 60999).
+            relay_ports: Some((61_000, 65_535)),
             per_user: 0,
             total: 0,
             deny: Vec::new(),
