@@ -100,6 +100,38 @@ fn sigterm_refuses_new_connections_lets_tunnels_and_requests_end_and_exits_0() {
     assert_eq!(relayd.wait(), Some(0));
 }
 
+#[test]
+fn sigterm_does_not_wait_for_connections_without_a_request() {
+    let (_origin, mut relayd) = plain(&["api.example.com"]);
+    let mut idle = relayd.connect();
+    idle.send(relayd.head("GET", TARGET, &[], 0));
+    assert_eq!(idle.answer().status(), 200);
+    let mut fresh = relayd.connect();
+    let mut h2 = relayd.connect_alpn(&["h2"]);
+    h2.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    h2.send(h2_frame(4, 0, 0, &[]));
+    let mut pings = |answer: bool| loop {
+        let head = h2.exactly(9);
+        let payload = h2.exactly(usize::from(head[2]));
+        if answer && head[3] == 6 {
+            return h2.send(h2_frame(6, 1, 0, &payload));
+        }
+        // The acknowledgement of the settings: the connection is up.
+        if !answer && (head[3], head[4]) == (4, 1) {
+            return;
+        }
+    };
+    pings(false);
+
+    relayd.signal("TERM");
+    // RFC 9113 §6.8: a GOAWAY without a limit, and the last one once the client has been seen to have it.
+    pings(true);
+    assert!(idle.ended());
+    assert!(fresh.ended());
+    assert_eq!(relayd.wait(), Some(0));
+    assert!(!relayd.log().contains("drain timeout"), "{}", relayd.log());
+}
+
 /// What is complete to the proxy may still wait for its client's window.
 #[test]
 fn sigterm_lets_a_slow_client_have_the_whole_of_an_answer() {
