@@ -53,7 +53,10 @@ impl Bound {
             &mut config.turn.limits.allocations_total,
             capacity.allocations,
         );
-        lower(&mut config.listen.connections_total, capacity.connections);
+        let upstreams = (capacity.connections / UPSTREAM_SHARE).max(1);
+        let clients = capacity.connections.saturating_sub(upstreams);
+        lower(&mut config.listen.connections_total, clients.max(1));
+        config.proxy.limits.upstream_connections = usize::try_from(upstreams).unwrap_or(usize::MAX);
         let admin = bind_admin(&config.admin)?;
         let listeners = bind_listeners(&config.listen, threads)?;
         let shared = turn::Shared::new(&mut SystemRng);
@@ -131,6 +134,7 @@ impl Bound {
             workers = self.config.io.workers,
             allocations_max = self.config.turn.limits.allocations_total,
             connections_max = self.config.listen.connections_total,
+            upstream_connections_max = self.config.proxy.limits.upstream_connections,
             "serving"
         );
         if self.capacity.allocations < SMALL_CAPACITY {
@@ -205,6 +209,10 @@ fn warn_of_certificate(config: &Config) {
         }
     }
 }
+
+/// One in so many of the connections that the open-files limit has room for is an upstream's: a WebSocket needs one beside
+/// its client's, a TURN connection none.
+const UPSTREAM_SHARE: u32 = 3;
 
 /// Fewer allocations than this are worth a warning.
 const SMALL_CAPACITY: u32 = 1000;
