@@ -142,6 +142,7 @@ impl Bound {
             workers = self.config.io.workers,
             allocations_max = self.allocations_max,
             connections_max = self.config.listen.connections_total,
+            upstream_connections_max = self.config.proxy.limits.upstream_connections,
             "serving"
         );
         if self.facts.capacity.allocations < SMALL_CAPACITY {
@@ -220,6 +221,10 @@ fn warn_of_certificate(config: &Config) {
     }
 }
 
+/// One in so many of the connections that the open-files limit has room for is an upstream's: a WebSocket needs one beside
+/// its client's, a TURN connection none.
+const UPSTREAM_SHARE: u32 = 3;
+
 /// Fewer allocations than this are worth a warning.
 const SMALL_CAPACITY: u32 = 1000;
 
@@ -259,10 +264,10 @@ impl Facts {
             &mut config.turn.limits.allocations_total,
             self.capacity.allocations,
         );
-        lower(
-            &mut config.listen.connections_total,
-            self.capacity.connections,
-        );
+        let upstreams = (self.capacity.connections / UPSTREAM_SHARE).max(1);
+        let clients = self.capacity.connections.saturating_sub(upstreams);
+        lower(&mut config.listen.connections_total, clients.max(1));
+        config.proxy.limits.upstream_connections = usize::try_from(upstreams).unwrap_or(usize::MAX);
         config.turn.listeners.clone_from(&self.listeners);
         if config.external_ip_stun.is_empty() {
             return;

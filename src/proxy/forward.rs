@@ -378,8 +378,8 @@ impl Journey<'_> {
             .upstream()
             .upgrade(route, request, &self.upload)
             .await?;
-        let (head, upstream) = match upgraded {
-            Upgraded::Switched(head, upstream) => (head, upstream),
+        let (head, upstream, socket) = match upgraded {
+            Upgraded::Switched(head, upstream, socket) => (head, upstream, socket),
             Upgraded::Declined(response, lease) => {
                 *unused = Some(permit);
                 return Ok(Arrived::Answer(response, lease));
@@ -390,6 +390,7 @@ impl Journey<'_> {
         }
         exchange.connection.tunnel.replace(Some(PendingTunnel {
             upstream,
+            socket,
             permit,
             host: route.authority(),
             path: without_query(&route.path_and_query).to_owned(),
