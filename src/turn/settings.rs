@@ -63,7 +63,7 @@ impl ExternalIps {
 /// `[turn.limits]`; 0 means no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Live allocations of one user.
+    /// Live allocations of one user; a port that it has reserved (EVEN-PORT) counts as one.
     pub allocations_per_user: u32,
     /// Live allocations of the server; `app` lowers it to what the open-files limit allows.
     pub allocations_total: u32,
