@@ -332,6 +332,17 @@ fn fingerprint_and_software_are_sent_where_they_belong() {
     assert!(!answer.has(Software::TYPE) && !answer.has(Fingerprint::TYPE));
 }
 
+/// Binding is answered to everybody, and not limited.
+#[test]
+fn software_makes_no_reflector_of_binding() {
+    let mut world = World::with(|settings| settings.software = Some("relayd".repeat(20)));
+    let mut client = Client::new(1);
+    let request = client.plain(stun_types::message::BINDING, &[]);
+    let answer = world.ask(&client.tuple, &request);
+    assert_eq!(answer.code(), 0);
+    assert!(answer.0.len() < 3 * request.len(), "{}", answer.0.len());
+}
+
 #[test]
 fn requests_without_an_allocation_get_437() {
     let mut world = World::new();
