@@ -228,7 +228,12 @@ impl Server {
             port,
             dont_fragment: wanted.dont_fragment,
         };
-        relays.bind(bind).map_err(|error| match error {
+        let mut bound = relays.bind(bind);
+        let instead = self.settings.relay_addresses.instead_of(bind.ip);
+        if let (Err(BindError::AddressUnusable), Some(ip)) = (bound, instead) {
+            bound = relays.bind(BindRequest { ip, ..bind });
+        }
+        bound.map_err(|error| match error {
             BindError::PortsExhausted
             | BindError::UnknownToken
             | BindError::FilesExhausted

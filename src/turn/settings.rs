@@ -19,7 +19,8 @@ pub enum UserKey {
 pub struct RelayAddresses {
     /// `turn.relay_ip`: the first of the wanted family. Empty: the address that the client reached.
     pub fixed: Vec<IpAddr>,
-    /// For a family in which the client did not reach the server: this machine's own addresses.
+    /// This machine's own addresses, for a family in which the client did not reach the server, or reached it by
+    /// an address that is not this machine's (PROXY protocol).
     pub fallback: Vec<IpAddr>,
 }
 
@@ -37,6 +38,13 @@ impl RelayAddresses {
             return Some(reached);
         }
         of_family(&self.fallback)
+    }
+
+    /// For an address that cannot be bound: behind a balancer, the one that the client reached is the balancer's.
+    pub fn instead_of(&self, unusable: IpAddr) -> Option<IpAddr> {
+        let family = Family::of(unusable);
+        let mut own = self.fallback.iter().copied();
+        own.find(|ip| self.fixed.is_empty() && Family::of(*ip) == family && *ip != unusable)
     }
 }
 
