@@ -236,6 +236,7 @@ impl Facts {
             &mut config.listen.connections_total,
             self.capacity.connections,
         );
+        config.io.relay_sockets_max = self.capacity.allocations as usize;
         config.turn.listeners.clone_from(&self.listeners);
         if config.external_ip_stun.is_empty() {
             return;
