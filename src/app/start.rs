@@ -268,6 +268,7 @@ impl Facts {
         let clients = self.capacity.connections.saturating_sub(upstreams);
         lower(&mut config.listen.connections_total, clients.max(1));
         config.proxy.limits.upstream_connections = usize::try_from(upstreams).unwrap_or(usize::MAX);
+        config.io.relay_sockets_max = self.capacity.allocations as usize;
         config.turn.listeners.clone_from(&self.listeners);
         if config.external_ip_stun.is_empty() {
             return;

@@ -313,6 +313,8 @@ impl Parts {
                 relay_buffer_bytes: turn.relay_buffer_bytes,
                 stream_queue_bytes_max: turn.stream_queue_bytes_max,
                 stream_idle_s: self.listen.stream_idle_s,
+                // Completed by `app`, which knows the open-files limit.
+                ..io::Settings::default()
             },
             listen: self.listen.settings,
             proxy,
