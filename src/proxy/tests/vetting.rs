@@ -41,7 +41,7 @@ impl Resolve for Silent {
 async fn world(port: u16, resolver: impl Resolve + 'static, addresses: IpRules) -> World {
     let mut world = World::new().await;
     let mut rule = allow(INSIDE);
-    rule.port = port;
+    rule.ports = port..=port;
     let mut settings = Settings {
         allow: vec![rule],
         addresses,
