@@ -253,3 +253,11 @@ fn every_recorded_preflight_is_answered_204_with_what_it_asks_for() {
     }
     assert_eq!((passed, recorded().len()), (30, 108));
 }
+
+/// VENDORS.md: Azure's long polls and pings take 40 to 70 s.
+#[test]
+fn the_default_time_limits_outlast_a_long_poll() {
+    let long_poll = std::time::Duration::from_secs(70);
+    let timeouts = Settings::default().timeouts;
+    assert!(timeouts.response > long_poll && timeouts.tunnel_idle > long_poll);
+}
