@@ -12,8 +12,8 @@ use crate::listen::{self, Listeners};
 use crate::metrics::Metrics;
 use crate::page::{self, Page, PageData};
 use crate::proxy::Proxy;
-use crate::proxy::allowlist::{AllowList, Authority};
 use crate::proxy::respond::ProxyError;
+use crate::proxy::route::Router;
 use crate::sys::clock;
 use crate::sys::holder::{Protocol, holder};
 use crate::sys::limits::{self, Capacity};
@@ -307,7 +307,7 @@ fn page_data(
     };
     let is_self_signed = tls.is_some_and(|store| store.self_signed().is_some());
     let leaf = || tls.and_then(|store| store.chain().into_iter().next());
-    let allowed = AllowList::new(&config.proxy.allow);
+    let router = Router::new(&config.proxy).ok();
     PageData {
         domain: Some(config.domain.clone()),
         udp_port: port(&addresses.udp),
@@ -316,21 +316,10 @@ fn page_data(
         username,
         credential,
         self_signed: leaf().filter(|_| is_self_signed).map(|leaf| leaf.to_vec()),
-        probes: page::probes(
-            |host, port| {
-                allowed.allows(&Authority {
-                    host: host.to_owned(),
-                    port,
-                })
-            },
-            |prefix| {
-                config
-                    .proxy
-                    .routes
-                    .iter()
-                    .any(|route| route.prefix == prefix)
-            },
-        ),
+        probes: page::probes(|target| {
+            let route = router.as_ref().map(|r| r.route(&config.domain, target));
+            route.is_some_and(|route| route.is_ok())
+        }),
         error_labels: ProxyError::ALL.iter().map(|error| error.label()).collect(),
     }
 }

@@ -72,6 +72,7 @@ proxy
   vendors: agora
   allowed hosts:
     api.example.com
+  hosts in the query of Agora's paths:
     *.agora.io:443,4700-5000,5668-5669,6080,6443,8667,9667
     *.sd-rtn.com:443,4700-5000,5668-5669,6080,6443,8667,9667
     *.rtnsvc.com:443,4700-5000,5668-5669,6080,6443,8667,9667
@@ -133,12 +134,6 @@ fn peers_are_judged_with_and_without_a_port() {
     for text in ["", "example.com", "1.2.3", "1.2.3.4:99999"] {
         assert!(text.parse::<Peer>().is_err(), "{text}");
     }
-}
-
-#[test]
-fn ports_are_folded_into_ranges() {
-    assert_eq!(port_ranges(&[443, 2, 1, 3, 5, 2]), "1-3,5,443");
-    assert_eq!(port_ranges(&[u16::MAX, u16::MAX - 1]), "65534-65535");
 }
 
 fn config(text: &str) -> Config {

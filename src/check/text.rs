@@ -123,19 +123,16 @@ impl Plan {
     fn proxy(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let proxy = &self.proxy;
         writeln!(f, "proxy")?;
-        if proxy.hosts.is_empty() && proxy.routes.is_empty() {
+        let named = [&proxy.hosts, &proxy.agora_hosts, &proxy.trtc_signal_hosts];
+        if named.iter().all(|hosts| hosts.is_empty()) && proxy.routes.is_empty() {
             writeln!(f, "  off: neither hosts nor routes")?;
         }
         item(f, "vendors", &proxy.vendors)?;
-        if !proxy.hosts.is_empty() {
-            writeln!(f, "  allowed hosts:")?;
-        }
-        for host in proxy.hosts.iter().take(HOSTS_SHOWN_MAX) {
-            writeln!(f, "    {host}")?;
-        }
-        if let Some(more) = proxy.hosts.len().checked_sub(HOSTS_SHOWN_MAX + 1) {
-            writeln!(f, "    and {} more", more + 1)?;
-        }
+        hosts(f, "allowed hosts", &proxy.hosts)?;
+        hosts(f, "hosts in the query of Agora's paths", &proxy.agora_hosts)?;
+        let unified = "hosts in the signalDomain of TRTC's unified proxy";
+        hosts(f, unified, &proxy.trtc_signal_hosts)?;
+        hosts(f, "hosts that are denied", &proxy.denied_hosts)?;
         if !proxy.routes.is_empty() {
             writeln!(f, "  routes:")?;
         }
@@ -155,6 +152,20 @@ impl Plan {
             writeln!(f, "  the test page is at /")?;
         }
         Ok(())
+    }
+}
+
+/// A line for each host; none for an empty list.
+fn hosts(f: &mut Formatter<'_>, name: &str, hosts: &[String]) -> fmt::Result {
+    if !hosts.is_empty() {
+        writeln!(f, "  {name}:")?;
+    }
+    for host in hosts.iter().take(HOSTS_SHOWN_MAX) {
+        writeln!(f, "    {host}")?;
+    }
+    match hosts.len().checked_sub(HOSTS_SHOWN_MAX) {
+        None | Some(0) => Ok(()),
+        Some(more) => writeln!(f, "    and {more} more"),
     }
 }
 

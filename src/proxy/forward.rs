@@ -13,7 +13,7 @@ use super::pool::Lease;
 use super::record::Record;
 use super::redirect::{self, Answer, Decision, Follow};
 use super::respond::{ProxyError, respond};
-use super::route::{Route, RouteKind};
+use super::route::Route;
 use super::server::{Connection, PendingTunnel, TunnelPermit};
 use super::upstream::{Connect, Upgraded, Upstream};
 use super::{Compiled, Local, cookies};
@@ -96,10 +96,7 @@ impl Exchange<'_> {
             return Ok(self.own_body(response));
         }
         let route = route?;
-        record.kind = match route.kind {
-            RouteKind::Host => RequestKind::Host,
-            RouteKind::Prefix => RequestKind::Prefix,
-        };
+        record.kind = RequestKind::from(route.kind);
         record.host = route.authority();
         record.path = without_query(&route.path_and_query).to_owned();
         let client = ClientInfo {
@@ -135,6 +132,8 @@ impl Exchange<'_> {
                 Some(respond(ProxyError::Draining, &self.origin))
             }
             "/readyz" => Some(self.plain("ready\n")),
+            // TRTC's older SDK opens its WebSocket at the root, where the page is.
+            _ if headers::is_websocket(self.parts) => None,
             // The page of a first try holds a TURN credential: it is not for whoever listens on the way.
             _ if self.connection.info.tls => self.local.proxy.page(self.parts),
             _ => None,
