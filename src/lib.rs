@@ -7,6 +7,7 @@ pub mod app;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod credentials;
 pub mod entropy;
 pub mod external_ip;
 pub mod first_try;
