@@ -10,6 +10,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
         "app",
         &[
             "admin",
+            "check",
             "cli",
             "config",
             "credentials",

@@ -5,6 +5,7 @@ use super::credentials::{self, Hook};
 use super::signalling;
 use crate::addr::Family;
 use crate::admin::{self, Addresses, Admin, AdminState};
+use crate::check;
 use crate::config::Config;
 use crate::credentials::Service;
 use crate::first_try::Banner;
@@ -14,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::page::{self, Page, PageData};
 use crate::proxy::Proxy;
 use crate::proxy::allowlist::{AllowList, Authority};
+use crate::proxy::respond::ProxyError;
 use crate::sys::clock;
 use crate::sys::holder::{Protocol, holder};
 use crate::sys::limits::{self, Capacity};
@@ -22,6 +24,7 @@ use crate::tls::CertificateSource;
 use crate::{external_ip, tls, turn};
 use anyhow::Context as _;
 use std::fmt;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -32,6 +35,8 @@ use tracing::{info, warn};
 pub struct Bound {
     config: Config,
     facts: Facts,
+    /// What ports, open files and settings together allow.
+    allocations_max: u64,
     tls: Option<Arc<tls::Store>>,
     listeners: Listeners,
     media: Media,
@@ -54,8 +59,9 @@ impl Bound {
             external_ips: find_external_ip(&config)?,
             listeners: config.turn.listeners.clone(),
         };
+        let allocations_max = check::capacity(&config, Some(open_files.soft)).max;
         facts.complete(&mut config);
-        let admin = Admin::bind(&config.admin)?;
+        let admin = bind_admin(&config.admin)?;
         let listeners = bind_listeners(&config.listen, threads)?;
         let shared = turn::Shared::new(&mut SystemRng);
         let media = Media::bind(&config.io, Arc::new(config.turn.clone()), shared)?;
@@ -63,6 +69,7 @@ impl Bound {
         Ok(Self {
             config,
             facts,
+            allocations_max,
             tls,
             listeners,
             media,
@@ -124,7 +131,7 @@ impl Bound {
         let (ended, end_watch) = watch::channel(false);
         let shared = signalling::Shared {
             tls: self.tls.clone(),
-            listen: listen_shared,
+            listen: Arc::clone(&listen_shared),
             proxy: Arc::clone(&self.proxy),
             media: media.clone(),
             draining: drain_watch,
@@ -140,8 +147,9 @@ impl Bound {
             tls = %List(&addresses.tls),
             admin = %admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()),
             workers = self.config.io.workers,
-            allocations_max = self.config.turn.limits.allocations_total,
+            allocations_max = self.allocations_max,
             connections_max = self.config.listen.connections_total,
+            upstream_connections_max = self.config.proxy.limits.upstream_connections,
             "serving"
         );
         if self.facts.capacity.allocations < SMALL_CAPACITY {
@@ -152,7 +160,9 @@ impl Bound {
         }
         if let Source::FirstTry { user, password } = source {
             let bound = with_bound_ports(self.config.clone(), &addresses);
-            println!("{}", Banner::new(&bound, user, password.expose()));
+            let banner = Banner::new(&bound, user, password.expose());
+            // A reader that went away is no reason not to serve.
+            let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
         admin_state.ready(addresses.clone());
         Ok(Running {
@@ -162,6 +172,7 @@ impl Bound {
             credentials: service,
             tls: self.tls,
             media,
+            listen: listen_shared,
             proxy: self.proxy,
             admin_state,
             _admin: admin,
@@ -170,6 +181,22 @@ impl Bound {
             threads,
         })
     }
+}
+
+/// Binds the admin listener; blames as [`bind_listeners`] does.
+fn bind_admin(settings: &admin::Settings) -> Result<Option<Admin>, admin::BindError> {
+    Admin::bind(settings).map_err(|mut error| {
+        if let admin::BindError::Socket {
+            address,
+            holder: blamed,
+            source,
+        } = &mut error
+            && source.kind() == ErrorKind::AddrInUse
+        {
+            *blamed = holder(Protocol::Tcp, *address).map(|holder| holder.to_string());
+        }
+        error
+    })
 }
 
 /// Binds the TCP and TLS listeners; an address in use is blamed on the process that has it.
@@ -197,10 +224,15 @@ fn warn_of_certificate(config: &Config) {
     }
     if let Ok(inspection) = tls::inspect(settings, &config.domain, clock::now().unix_s()) {
         for warning in &inspection.warnings {
-            warn!(%warning, "certificate");
+            // By the reason the log tells two warnings apart, instead of folding them into one.
+            warn!(reason = %warning, "certificate");
         }
     }
 }
+
+/// One in so many of the connections that the open-files limit has room for is an upstream's: a WebSocket needs one beside
+/// its client's, a TURN connection none.
+const UPSTREAM_SHARE: u32 = 3;
 
 /// Fewer allocations than this are worth a warning.
 const SMALL_CAPACITY: u32 = 1000;
@@ -241,10 +273,10 @@ impl Facts {
             &mut config.turn.limits.allocations_total,
             self.capacity.allocations,
         );
-        lower(
-            &mut config.listen.connections_total,
-            self.capacity.connections,
-        );
+        let upstreams = (self.capacity.connections / UPSTREAM_SHARE).max(1);
+        let clients = self.capacity.connections.saturating_sub(upstreams);
+        lower(&mut config.listen.connections_total, clients.max(1));
+        config.proxy.limits.upstream_connections = usize::try_from(upstreams).unwrap_or(usize::MAX);
         config.turn.listeners.clone_from(&self.listeners);
         if config.external_ip_stun.is_empty() {
             return;
@@ -307,6 +339,7 @@ fn page_data(
                     .any(|route| route.prefix == prefix)
             },
         ),
+        error_labels: ProxyError::ALL.iter().map(|error| error.label()).collect(),
     }
 }
 
@@ -320,6 +353,7 @@ pub struct Running {
     pub credentials: Arc<Service>,
     pub tls: Option<Arc<tls::Store>>,
     pub media: MediaHandle,
+    listen: Arc<listen::Shared>,
     pub proxy: Arc<Proxy>,
     admin_state: Arc<AdminState>,
     _admin: Option<admin::Running>,
@@ -342,6 +376,7 @@ impl Running {
             allocations: self.media.allocation_count(),
             requests,
             tunnels,
+            connections: self.listen.http_connections(),
         }
     }
 
@@ -365,6 +400,9 @@ pub struct Calls {
     allocations: usize,
     requests: usize,
     tunnels: usize,
+    /// HTTP connections: an answer that the proxy is done with may still be on its way to a slow client. Those without a
+    /// request are closed when the drain begins.
+    connections: u32,
 }
 
 impl Calls {
@@ -373,6 +411,7 @@ impl Calls {
             allocations: 0,
             requests: 0,
             tunnels: 0,
+            connections: 0,
         }
     }
 }
@@ -383,10 +422,11 @@ impl fmt::Display for Calls {
             allocations,
             requests,
             tunnels,
+            connections,
         } = self;
         write!(
             f,
-            "{allocations} allocations, {requests} requests, {tunnels} tunnels"
+            "{allocations} allocations, {requests} requests, {tunnels} tunnels, {connections} HTTP connections"
         )
     }
 }
