@@ -1,11 +1,13 @@
 //! Bind, then start: everything that can fail fails before anything is served.
 
 use super::Source;
+use super::credentials::{self, Hook};
 use super::signalling;
 use crate::addr::Family;
 use crate::admin::{self, Addresses, Admin, AdminState};
 use crate::check;
 use crate::config::Config;
+use crate::credentials::Service;
 use crate::first_try::Banner;
 use crate::io::{Media, MediaHandle};
 use crate::listen::{self, Listeners};
@@ -107,10 +109,15 @@ impl Bound {
                 page.respond(&parts.method, parts.uri.path())
             })));
         }
+        let service = Service::new(clock::now(), &mut SystemRng);
+        service.replace(credentials::settings(&self.config, &addresses));
+        let hook = Hook(Arc::clone(&service));
+        self.proxy.set_endpoint(Some(Box::new(hook)));
         let mut metrics = Metrics::new();
         media.metrics().register(metrics.registry_mut());
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
+        service.metrics().register(metrics.registry_mut());
         let admin_state = AdminState::new(Arc::new(metrics));
         let admin = match self.admin {
             Some(admin) => Some(
@@ -157,10 +164,12 @@ impl Bound {
             // A reader that went away is no reason not to serve.
             let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
-        admin_state.ready(addresses);
+        admin_state.ready(addresses.clone());
         Ok(Running {
             config: self.config,
             facts: self.facts,
+            addresses,
+            credentials: service,
             tls: self.tls,
             media,
             listen: listen_shared,
@@ -329,6 +338,9 @@ pub struct Running {
     /// What is in force.
     pub config: Config,
     pub facts: Facts,
+    /// What was bound.
+    pub addresses: Addresses,
+    pub credentials: Arc<Service>,
     pub tls: Option<Arc<tls::Store>>,
     pub media: MediaHandle,
     listen: Arc<listen::Shared>,

@@ -6,6 +6,7 @@ mod text;
 
 use crate::addr::Family;
 use crate::config::{Config, Machine, Problem, show_duration, show_size};
+use crate::credentials::{self, JwtKey};
 use crate::proxy::allowlist::lines;
 use crate::sys::limits;
 use crate::tls::{CertificateSource, Inspection};
@@ -37,6 +38,8 @@ pub struct Plan {
     pub certificate: Option<Certificate>,
     pub relay: Relay,
     pub credentials: Credentials,
+    /// `POST /credentials`; `None`: off.
+    pub endpoint: Option<Endpoint>,
     pub peers: Networks,
     pub limits: BTreeMap<&'static str, String>,
     pub proxy: Proxy,
@@ -104,6 +107,19 @@ pub struct Credentials {
     pub secrets: usize,
 }
 
+/// The endpoint that gives credentials to web applications.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Endpoint {
+    pub path: &'static str,
+    pub tokens: usize,
+    /// One for each key.
+    pub jwt_algorithms: Vec<&'static str>,
+    pub ttl_s: u32,
+    pub ttl_min_s: u32,
+    pub ttl_max_s: u32,
+    pub requests_per_s_per_address: u32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Networks {
     pub allow: Vec<String>,
@@ -155,6 +171,7 @@ impl Plan {
                 users: config.turn.users.len(),
                 secrets: config.turn.auth_secrets.len(),
             },
+            endpoint: endpoint(&config.credentials),
             peers: Networks {
                 allow: texts(&config.turn.peers.allow),
                 deny: texts(&config.turn.peers.deny),
@@ -166,6 +183,18 @@ impl Plan {
             drain_timeout: show_duration(config.drain_timeout),
         }
     }
+}
+
+fn endpoint(settings: &credentials::Settings) -> Option<Endpoint> {
+    settings.is_on().then(|| Endpoint {
+        path: credentials::PATH,
+        tokens: settings.tokens.len(),
+        jwt_algorithms: settings.keys.iter().map(JwtKey::algorithm).collect(),
+        ttl_s: settings.ttl_s,
+        ttl_min_s: settings.ttl_min_s,
+        ttl_max_s: settings.ttl_max_s,
+        requests_per_s_per_address: settings.requests_per_s_per_address,
+    })
 }
 
 /// Judges a peer given as an address, with or without a port, the way the running server would.

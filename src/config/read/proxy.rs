@@ -13,7 +13,13 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Paths that relayd answers itself.
-const OWN_PREFIXES: [&str; 4] = ["/healthcheck/", "/healthz/", "/readyz/", "/metrics/"];
+const OWN_PREFIXES: [&str; 5] = [
+    "/healthcheck/",
+    "/healthz/",
+    "/readyz/",
+    "/metrics/",
+    "/credentials/",
+];
 
 pub(in crate::config) struct Proxy {
     /// `public_names` is empty where the file has none: the default follows from domain and listeners.
