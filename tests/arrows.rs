@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may import of the others. Rooms that are not listed may import only the leaves.
-const MAY_IMPORT: [(&str, &[&str]); 13] = [
+const MAY_IMPORT: [(&str, &[&str]); 15] = [
     (
         "app",
         &[
@@ -18,6 +18,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
             "metrics",
             "page",
             "proxy",
+            "snippet",
             "stun",
             "sys",
             "telemetry",
@@ -34,6 +35,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
             "check",
             "config",
             "first_try",
+            "snippet",
             "sys",
             "telemetry",
             "tls",
@@ -68,7 +70,9 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
             "external_ip",
         ],
     ),
-    ("first_try", &["config", "page", "sys"]),
+    ("first_try", &["config", "snippet", "sys"]),
+    ("page", &["snippet"]),
+    ("snippet", &["config", "turn"]),
     ("io", &["limits", "stun", "sys", "turn"]),
     ("listen", &["limits", "sys", "tls"]),
     ("proxy", &["limits", "sys"]),
