@@ -79,7 +79,7 @@ fn links_between_documents_lead_somewhere() {
             links += 1;
         }
     }
-    assert!(links > 5, "only {links} links found");
+    assert!(links >= 5, "only {links} links found");
 }
 
 fn documents() -> Vec<PathBuf> {
