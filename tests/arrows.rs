@@ -10,6 +10,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
         "app",
         &[
             "admin",
+            "check",
             "cli",
             "config",
             "first_try",

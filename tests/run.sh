@@ -52,7 +52,7 @@ finish() {
 install_packages() {
     local wanted=() commands=(
         turnutils_uclient:coturn nginx:nginx-light chromium:chromium firefox-esr:firefox-esr h2load:nghttp2-client certutil:libnss3-tools
-        ip:iproute2 unshare:util-linux openssl:openssl git:git cc:gcc
+        ip:iproute2 unshare:util-linux setpriv:util-linux systemd-analyze:systemd openssl:openssl git:git cc:gcc
     )
     local entry
     for entry in "${commands[@]}"; do

@@ -74,7 +74,7 @@ function inside() {
         }
         assert.equal(overall, 'failed');
         const code = await clientCode(browser);
-        assert.ok(code.length >= 14, `${code.length} SDKs`);
+        assert.ok(code.length === 13, `${code.length} SDKs`);
         const [, password] = /password +(\S+)/.exec(relayd.lines.join('\n'));
         for (const { title, text } of code) assert.ok(text.includes(password) || title.startsWith('watchRTC'), text);
         assert.deepEqual(violations, []);

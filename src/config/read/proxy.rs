@@ -321,6 +321,8 @@ fn limits(table: &Table<'_>) -> Limits {
             0,
             defaults.upstream_connections_per_host,
         ),
+        // No key: app works it out.
+        upstream_connections: defaults.upstream_connections,
         upstream_idle_per_host: count("upstream_idle_per_host", 0, defaults.upstream_idle_per_host),
         tunnels: count("tunnels", 0, defaults.tunnels),
         requests_per_s_per_address: small(
