@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod credentials;
 pub mod entropy;
 pub mod external_ip;
 pub mod first_try;

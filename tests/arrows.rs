@@ -10,8 +10,10 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
         "app",
         &[
             "admin",
+            "check",
             "cli",
             "config",
+            "credentials",
             "first_try",
             "io",
             "listen",
@@ -47,6 +49,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
         "check",
         &[
             "config",
+            "credentials",
             "io",
             "listen",
             "proxy",
@@ -61,6 +64,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
         "config",
         &[
             "admin",
+            "credentials",
             "io",
             "listen",
             "proxy",
@@ -71,6 +75,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
             "external_ip",
         ],
     ),
+    ("credentials", &["limits", "turn"]),
     ("first_try", &["config", "page", "sys"]),
     ("io", &["limits", "stun", "sys", "turn"]),
     ("listen", &["limits", "sys", "tls"]),

@@ -6,6 +6,7 @@ mod text;
 
 use crate::addr::Family;
 use crate::config::{Config, Machine, Problem, show_duration, show_size};
+use crate::credentials::{self, JwtKey};
 use crate::proxy::allowlist::lines;
 use crate::sys::limits;
 use crate::tls::{CertificateSource, Inspection};
@@ -37,6 +38,8 @@ pub struct Plan {
     pub certificate: Option<Certificate>,
     pub relay: Relay,
     pub credentials: Credentials,
+    /// `POST /credentials`; `None`: off.
+    pub endpoint: Option<Endpoint>,
     pub peers: Networks,
     pub limits: BTreeMap<&'static str, String>,
     pub proxy: Proxy,
@@ -104,6 +107,19 @@ pub struct Credentials {
     pub secrets: usize,
 }
 
+/// The endpoint that gives credentials to web applications.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Endpoint {
+    pub path: &'static str,
+    pub tokens: usize,
+    /// One for each key.
+    pub jwt_algorithms: Vec<&'static str>,
+    pub ttl_s: u32,
+    pub ttl_min_s: u32,
+    pub ttl_max_s: u32,
+    pub requests_per_s_per_address: u32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Networks {
     pub allow: Vec<String>,
@@ -155,6 +171,7 @@ impl Plan {
                 users: config.turn.users.len(),
                 secrets: config.turn.auth_secrets.len(),
             },
+            endpoint: endpoint(&config.credentials),
             peers: Networks {
                 allow: texts(&config.turn.peers.allow),
                 deny: texts(&config.turn.peers.deny),
@@ -166,6 +183,18 @@ impl Plan {
             drain_timeout: show_duration(config.drain_timeout),
         }
     }
+}
+
+fn endpoint(settings: &credentials::Settings) -> Option<Endpoint> {
+    settings.is_on().then(|| Endpoint {
+        path: credentials::PATH,
+        tokens: settings.tokens.len(),
+        jwt_algorithms: settings.keys.iter().map(JwtKey::algorithm).collect(),
+        ttl_s: settings.ttl_s,
+        ttl_min_s: settings.ttl_min_s,
+        ttl_max_s: settings.ttl_max_s,
+        requests_per_s_per_address: settings.requests_per_s_per_address,
+    })
 }
 
 /// Judges a peer given as an address, with or without a port, the way the running server would.
@@ -264,29 +293,32 @@ pub fn date(unix_s: i64) -> String {
     }
 }
 
-fn relay(config: &Config, machine: &Machine) -> Relay {
-    let addresses = relay_addresses(config);
+/// How many allocations can live at once under this open-files limit; the start-up line tells the same.
+pub fn capacity(config: &Config, open_files: Option<u64>) -> Capacity {
     let (low, high) = config.io.relay_ports;
     let ports = u64::from(high - low) + 1;
-    let by_ports = ports * addresses.len().max(1) as u64;
-    let sockets = config.io.workers * (config.io.udp.len() + config.listen.tcp.len())
-        + config.io.workers * config.listen.tls.len();
-    let by_open_files = machine
-        .open_files_max
-        .map(|files| u64::from(limits::capacity(files, sockets).allocations));
+    let by_ports = ports * relay_addresses(config).len().max(1) as u64;
+    let listeners = config.io.udp.len() + config.listen.tcp.len() + config.listen.tls.len();
+    let sockets = config.io.workers * listeners;
+    let by_open_files =
+        open_files.map(|files| u64::from(limits::capacity(files, sockets).allocations));
     let by_setting = Some(u64::from(config.turn.limits.allocations_total)).filter(|n| *n > 0);
     let bounds = [Some(by_ports), by_open_files, by_setting];
+    Capacity {
+        max: bounds.into_iter().flatten().min().unwrap_or(by_ports),
+        by_ports,
+        by_open_files,
+        open_files,
+        by_setting,
+    }
+}
+
+fn relay(config: &Config, machine: &Machine) -> Relay {
     Relay {
-        addresses,
+        addresses: relay_addresses(config),
         ask: config.external_ip_stun.clone(),
         ports: config.io.relay_ports,
-        allocations: Capacity {
-            max: bounds.into_iter().flatten().min().unwrap_or(by_ports),
-            by_ports,
-            by_open_files,
-            open_files: machine.open_files_max,
-            by_setting,
-        },
+        allocations: capacity(config, machine.open_files_max),
         lifetime_default_s: config.turn.default_lifetime_s,
         lifetime_max_s: config.turn.max_lifetime_s,
     }

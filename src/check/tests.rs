@@ -96,6 +96,22 @@ peers
 }
 
 #[test]
+fn the_credentials_endpoint_is_told_with_its_keys_and_bounds() {
+    assert_eq!(plan(FULL).endpoint, None);
+    let text = format!(
+        "{FULL}[credentials]\ntokens = [\"s3cret-token-of-one\", \"s3cret-token-of-two\"]\njwt_hs256 = \"s3cret-key-of-32-bytes-or-some-more\"\n"
+    );
+    let shown = plan(&text).to_string();
+    let expected =
+        "  realm \"relay.example.com\", users: 2, secrets for time-limited credentials: 1
+  POST https://relay.example.com/credentials: bearer tokens: 2, JWT keys: HS256
+    good for 8h, 1m to 1d on request; 10/s for each client address
+peers of clients";
+    assert!(shown.contains(expected), "{shown}");
+    assert!(!shown.contains("s3cret"), "{shown}");
+}
+
+#[test]
 fn a_fixed_relay_address_is_used_for_all_clients_of_its_family() {
     let text = FULL.replace(
         "relay_ports",

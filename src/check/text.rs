@@ -1,6 +1,6 @@
 //! The outcome of a check as text for a terminal.
 
-use super::{Certificate, Outcome, Plan, Relay, seconds};
+use super::{Certificate, Endpoint, Outcome, Plan, Relay, seconds};
 use crate::config::report;
 use std::fmt::{self, Formatter};
 
@@ -73,6 +73,9 @@ impl Plan {
             "  realm \"{}\", users: {}, secrets for time-limited credentials: {}",
             credentials.realm, credentials.users, credentials.secrets
         )?;
+        if let Some(endpoint) = &self.endpoint {
+            self.endpoint(f, endpoint)?;
+        }
         writeln!(f, "peers of clients")?;
         writeln!(f, "  public addresses, and clients of this server")?;
         item(f, "also allowed", &self.peers.allow)?;
@@ -85,6 +88,28 @@ impl Plan {
             writeln!(f, "  {name}: {limit}")?;
         }
         Ok(())
+    }
+
+    fn endpoint(&self, f: &mut Formatter<'_>, endpoint: &Endpoint) -> fmt::Result {
+        let keys = match endpoint.jwt_algorithms.as_slice() {
+            [] => String::new(),
+            algorithms => format!(", JWT keys: {}", algorithms.join(" ")),
+        };
+        writeln!(
+            f,
+            "  POST https://{}{}: bearer tokens: {}{keys}",
+            self.domain, endpoint.path, endpoint.tokens
+        )?;
+        let (ttl, low, high) = (
+            seconds(endpoint.ttl_s),
+            seconds(endpoint.ttl_min_s),
+            seconds(endpoint.ttl_max_s),
+        );
+        write!(f, "    good for {ttl}, {low} to {high} on request")?;
+        match endpoint.requests_per_s_per_address {
+            0 => writeln!(f),
+            per_s => writeln!(f, "; {per_s}/s for each client address"),
+        }
     }
 
     fn relay(&self, f: &mut Formatter<'_>, relay: &Relay) -> fmt::Result {

@@ -19,6 +19,7 @@ mod guard;
 pub mod headers;
 pub mod location;
 mod metrics;
+mod own;
 mod plane;
 mod pool;
 mod query;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use connect::RootsError;
 pub use metrics::Metrics;
+pub use own::{BodyFault, Endpoint, Step, Then};
 pub use plane::{ConnectionInfo, Error, Local, Page, Proxy};
 pub use resolve::{Addresses, Resolve, SystemResolver};
 
@@ -126,12 +128,23 @@ pub struct Limits {
     pub redirects: u8,
     /// Requests under way to one upstream host and port, over all threads.
     pub upstream_connections_per_host: usize,
+    /// Upstream connections at once over all hosts and threads, idle and tunnelled ones included; 0: no limit. `app` works it
+    /// out from the open-files limit.
+    pub upstream_connections: usize,
     /// Idle pooled connections to one upstream host and port, per thread; 0: none are kept.
     pub upstream_idle_per_host: usize,
     /// WebSockets at once.
     pub tunnels: usize,
     /// Requests per second of one client address (/32, /56).
     pub requests_per_s_per_address: u32,
+}
+
+impl Limits {
+    /// What the parsers take of a head, in bytes. More than `header_bytes`: a parser refuses without a word to the page,
+    /// so a head that is a little too large is left to the service, whose answer has a body and CORS.
+    fn parsed_bytes(&self) -> usize {
+        self.header_bytes.saturating_mul(2)
+    }
 }
 
 impl Default for Limits {
@@ -145,6 +158,7 @@ impl Default for Limits {
             replay_bytes: 64 << 10,
             redirects: 5,
             upstream_connections_per_host: 1024,
+            upstream_connections: 0,
             upstream_idle_per_host: 32,
             tunnels: 0,
             requests_per_s_per_address: 0,

@@ -13,7 +13,13 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Paths that relayd answers itself.
-const OWN_PREFIXES: [&str; 4] = ["/healthcheck/", "/healthz/", "/readyz/", "/metrics/"];
+const OWN_PREFIXES: [&str; 5] = [
+    "/healthcheck/",
+    "/healthz/",
+    "/readyz/",
+    "/metrics/",
+    "/credentials/",
+];
 
 pub(in crate::config) struct Proxy {
     /// `public_names` is empty where the file has none: the default follows from domain and listeners.
@@ -337,6 +343,8 @@ fn limits(table: &Table<'_>) -> Limits {
             0,
             defaults.upstream_connections_per_host,
         ),
+        // No key: app works it out.
+        upstream_connections: defaults.upstream_connections,
         upstream_idle_per_host: count("upstream_idle_per_host", 0, defaults.upstream_idle_per_host),
         tunnels: count("tunnels", 0, defaults.tunnels),
         requests_per_s_per_address: small(
