@@ -34,12 +34,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "catalogue",
-            "proxy",
             "app",
+            "catalogue",
             "check",
             "config",
             "first_try",
+            "proxy",
             "snippet",
             "sys",
             "telemetry",
