@@ -1,0 +1,1 @@
+export async function startNginx() { throw new Error('later'); }
