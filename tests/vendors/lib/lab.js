@@ -47,7 +47,7 @@ export async function startLab(name, { hosts, stub, vendors, proxy = [], domain 
     if (subject === 'nginx') {
       keep(await startNginx(`vendors-${name}`, { dir: work.dir, ...certificate, listen: `${ADDRESS}:${PORT}`, upstream: upstream.address }));
     } else {
-      const resolve = hosts.map((host) => `${JSON.stringify(host.includes(':') ? host : `${host}:443`)} = ${JSON.stringify(upstream.address)}`);
+      const resolve = [...new Set(hosts)].map((host) => `${JSON.stringify(host.includes(':') ? host : `${host}:443`)} = ${JSON.stringify(upstream.address)}`);
       relayd = keep(await startRelayd(`vendors-${name}`, {
         dir: work.dir,
         ...certificate,
