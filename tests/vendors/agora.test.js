@@ -5,39 +5,11 @@ import { after, before, describe, test } from 'node:test';
 import { until } from '../browser/lib/scratch.js';
 import { LOGIN } from '../browser/lib/subject.js';
 import { bySdk, allocations, relayTransports, startLab } from './lib/lab.js';
+import { scene3, scene4 } from './lib/agora.js';
 import { HOSTS, agora } from './stubs/agora.js';
 
 const APP = '0123456789abcdef0123456789abcdef';
 const CHANNEL = 'testchannel';
-
-/** Runs in the browser: joins. Reports every `state`, and `joined` or `rejected`. */
-async function scene4({ authority, turn, app, channel, login }) {
-  const { AgoraRTC } = window;
-  AgoraRTC.setLogLevel(0);
-  AgoraRTC.enableLogUpload();
-  AgoraRTC.setParameter('NEW_FORCE_TURN', true);
-  const client = AgoraRTC.createClient({ mode: 'rtc', codec: 'vp8' });
-  client.on('connection-state-change', (now, before_, reason) => window.report('state', { now, reason }));
-  client.setProxyServer(authority);
-  client.setTurnServer([{ turnServerURL: turn, tcpport: 3478, udpport: 3478, username: login.username, password: login.credential, forceturn: true }]);
-  await client.join(app, channel, null, 1234).then(() => window.report('joined'), (error) => window.report('rejected', String(error)));
-}
-
-/** 3.x makes a connection only to publish. */
-async function scene3({ authority, turn, app, channel, login }) {
-  const { AgoraRTC } = window;
-  AgoraRTC.Logger.setLogLevel(0);
-  AgoraRTC.Logger.enableLogUpload();
-  const client = AgoraRTC.createClient({ mode: 'rtc', codec: 'vp8' });
-  client.setProxyServer(authority);
-  client.setTurnServer({ turnServerURL: turn, tcpport: '3478', udpport: '3478', username: login.username, password: login.credential, forceturn: true });
-  await new Promise((resolve, reject) => client.init(app, resolve, reject));
-  await new Promise((resolve, reject) => client.join(null, channel, 1234, resolve, reject));
-  await window.report('joined');
-  const stream = AgoraRTC.createStream({ audio: true, video: false });
-  await new Promise((resolve, reject) => stream.init(resolve, reject));
-  client.publish(stream, (error) => window.report('not published', JSON.stringify(error)));
-}
 
 /** Runs in the browser: gathers candidates with the servers and the policy that the SDK gave to its own connection. */
 async function gather() {
@@ -57,7 +29,7 @@ for (const [version, sdk, scene] of [['4.24.8', 'agora4', scene4], ['3.6.11', 'a
     before(async () => {
       lab = await startLab(sdk, { hosts: HOSTS, stub: agora(), vendors: ['agora'] });
       page = await lab.open(sdk);
-      page.start(scene, { authority: lab.authority, turn: lab.domain, app: APP, channel: CHANNEL, login: LOGIN });
+      page.start(scene, { authority: lab.authority, turn: lab.domain, app: APP, channel: CHANNEL, login: LOGIN, user: 1234 });
     });
     after(async () => {
       await page?.close();

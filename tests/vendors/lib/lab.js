@@ -7,14 +7,15 @@ import { launchChromium } from '../../browser/lib/browsers.js';
 import { authority } from '../../browser/lib/certs.js';
 import { scratch, until } from '../../browser/lib/scratch.js';
 import { startRelayd } from '../../browser/lib/subject.js';
+import { startNames } from './names.js';
 import { startNginx } from './nginx.js';
 import { servePages } from './pages.js';
 import { listing, startRecorder } from './recorder.js';
 
-export const DOMAIN = 'proxy.example.com';
-export const PORT = 8443;
-/** What an SDK is told, as `host:port`. */
-export const AUTHORITY = `${DOMAIN}:${PORT}`;
+const DOMAIN = 'proxy.example.com';
+const PORT = 8443;
+/** nginx has no setting that sends a name to another port: the vendors' hosts then listen on their own. */
+const NGINX_PORTS = [443, 4702, 4714];
 
 const DISABLED = [
   'WebRtcHideLocalIpsWithMdns', 'OptimizationHints', 'MediaRouter', 'LocalNetworkAccessChecks', 'BlockInsecurePrivateNetworkRequests',
@@ -39,13 +40,14 @@ export async function startLab(name, { hosts, stub, vendors, proxy = [], domain 
   try {
     const ca = authority(work.dir);
     const names = [...new Set(hosts.map((host) => host.split(':')[0]))];
-    const upstream = keep(await startRecorder({ ...ca.leaf('upstream', names.map((host) => `DNS:${host}`)), stub, cors: subject === 'nginx' }));
+    const upstream = keep(await startRecorder({ ...ca.leaf('upstream', names.map((host) => `DNS:${host}`)), stub, ...(subject === 'nginx' ? { cors: true, ports: NGINX_PORTS } : {}) }));
     const escapes = keep(await startRecorder({ ...ca.leaf('escapes', ['DNS:localhost']) }));
     const pages = keep(await servePages(ca.leaf('pages', ['IP:127.0.0.1'])));
     const certificate = ca.leaf(domain, [`DNS:${domain}`]);
     let relayd = null;
     if (subject === 'nginx') {
-      keep(await startNginx(`vendors-${name}`, { dir: work.dir, ...certificate, listen: `${ADDRESS}:${PORT}`, upstream: upstream.address }));
+      const { address } = keep(await startNames({ [domain]: ADDRESS }));
+      keep(await startNginx(`vendors-${name}`, { dir: work.dir, ...certificate, listen: `${ADDRESS}:${PORT}`, resolver: address }));
     } else {
       const resolve = [...new Set(hosts)].map((host) => `${JSON.stringify(host.includes(':') ? host : `${host}:443`)} = ${JSON.stringify(upstream.address)}`);
       relayd = keep(await startRelayd(`vendors-${name}`, {
@@ -79,11 +81,13 @@ async function openPage({ pages, sdk, domain, upstream, escapes }) {
     const reports = [];
     const complaints = [];
     const asked = [];
+    const answered = [];
+    browser.page.on('response', (response) => { answered.push({ method: response.request().method(), url: response.url(), status: response.status() }); });
     browser.page.on('request', (request) => { asked.push({ method: request.method(), url: request.url() }); });
     browser.page.on('console', (message) => {
-      if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text().slice(0, 300));
+      if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text().slice(0, 1000));
     });
-    browser.page.on('pageerror', (error) => complaints.push(`uncaught ${String(error).slice(0, 300)}`));
+    browser.page.on('pageerror', (error) => complaints.push(`uncaught ${String(error).slice(0, 1000)}`));
     await browser.page.exposeFunction('report', (what, detail = null) => { reports.push({ what, detail }); });
     await browser.open(`${pages.origin}/${sdk}`);
 
@@ -108,6 +112,8 @@ async function openPage({ pages, sdk, domain, upstream, escapes }) {
       complaints,
       /** Method and URL of all that the page fetched, by whatever way; WebSockets are not among them. */
       asked,
+      /** Of those, the ones that were answered, with the status. */
+      answered,
       /** Starts `scene` in the page without waiting for its end; what it throws is reported as `failed`. */
       start(scene, argument) {
         browser.page.evaluate(scene, argument).catch((error) => reports.push({ what: 'failed', detail: String(error).slice(0, 500) }));

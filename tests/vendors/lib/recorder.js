@@ -3,18 +3,17 @@ import http from 'node:http';
 import https from 'node:https';
 import { readFileSync } from 'node:fs';
 import { WebSocketServer } from 'ws';
-import { until } from '../../browser/lib/scratch.js';
 
 /** Bytes of a recorded body or frame that are kept as text. */
 const KEPT = 65536;
 
 /**
- * Starts a recorder. `stub.http(request)` gives `{status, headers, body}`, a promise of it, or nothing for 404; `stub.ws(socket, request)`
+ * Starts a recorder on `ports` of loopback. `stub.http(request)` gives `{status, headers, body}`, a promise of it, or nothing for 404; `stub.ws(socket, request)`
  * talks; `stub.refuses(request)` is the status that a WebSocket handshake gets instead of 101.
  * Without `cors` no CORS header is sent, and what a page sees of CORS is the proxy's; with it, answers suit the request's origin, as
  * the vendors' own do.
  */
-export async function startRecorder({ cert, key, port = 0, stub = {}, cors = false }) {
+export async function startRecorder({ cert, key, ports = [0], stub = {}, cors = false }) {
   const requests = [];
   const note = (request) => {
     const entry = {
@@ -58,26 +57,21 @@ export async function startRecorder({ cert, key, port = 0, stub = {}, cors = fal
       stub.ws?.(peer, entry);
     });
   };
-  const server = https.createServer({ cert: readFileSync(cert), key: readFileSync(key), ALPNProtocols: ['http/1.1'] }, handler);
-  server.on('upgrade', upgrade);
-  server.on('tlsClientError', () => {});
-  await new Promise((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve));
+  const servers = ports.map(() => https.createServer({ cert: readFileSync(cert), key: readFileSync(key), ALPNProtocols: ['http/1.1'] }, handler));
+  for (const [index, server] of servers.entries()) {
+    server.on('upgrade', upgrade);
+    server.on('tlsClientError', () => {});
+    await new Promise((resolve, reject) => server.once('error', reject).listen(ports[index], '127.0.0.1', resolve));
+  }
   return {
     requests,
-    port: server.address().port,
-    address: `127.0.0.1:${server.address().port}`,
-    /** The first request that `test` accepts, waited for; the error lists what came instead. */
-    async saw(what, test, ms = 20000) {
-      try {
-        return await until(what, () => requests.find(test), ms);
-      } catch {
-        throw new Error(`the upstream did not see ${what} within ${ms} ms; it saw:\n${listing(requests)}`);
-      }
-    },
+    address: `127.0.0.1:${servers[0].address().port}`,
     async stop() {
       for (const peer of sockets.clients) peer.terminate();
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
+      for (const server of servers) {
+        server.closeAllConnections();
+        await new Promise((resolve) => server.close(resolve));
+      }
     },
   };
 }
