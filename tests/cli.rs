@@ -1,5 +1,6 @@
 //! The command line of the real binary: what it prints where, and its exit codes.
 
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -98,6 +99,8 @@ fn bad_usage_ends_with_64_and_help_with_0() {
         &["check", "--peer", "nobody"],
         &["credential"],
         &["credential", "alice", "--ttl", "soon"],
+        &["vendors", "azur"],
+        &["vendors", "--toml"],
     ] {
         let output = relayd(line);
         assert_eq!(output.status.code(), Some(64), "{line:?} {output:?}");
@@ -112,6 +115,47 @@ fn bad_usage_ends_with_64_and_help_with_0() {
         let output = relayd(line);
         assert_eq!(output.status.code(), Some(0), "{line:?} {output:?}");
         assert!(!stdout(&output).is_empty());
+    }
+}
+
+#[test]
+fn vendors_are_listed_shown_and_printed_as_configuration_that_check_accepts() {
+    let list = stdout(&relayd(&["vendors"]));
+    let azure = stdout(&relayd(&["vendors", "azure"]));
+    assert!(azure.contains("*.skype.com"), "{azure}");
+    assert!(azure.contains("documentation: https://"), "{azure}");
+    for name in [
+        "azure",
+        "agora",
+        "trtc",
+        "trtc-international",
+        "watchrtc",
+        "vonage",
+        "daily",
+        "livekit",
+    ] {
+        assert!(list.contains(&format!("  {name} ")), "{list}");
+        let output = relayd(&["vendors", name, "--toml"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let file = file(&format!("{VALID}{}", stdout(&output)));
+        let check = relayd(&["check", "--config", &file]);
+        assert_eq!(check.status.code(), Some(0), "{}", stdout(&check));
+    }
+}
+
+#[test]
+fn an_upstream_whose_last_label_is_a_number_ends_with_64() {
+    for proxy in [
+        "allow = \"a.0x1f\"",
+        "route = [{ prefix = \"/ws/\", upstream = \"https://a.0x1f/\" }]",
+    ] {
+        let file = file(&format!("{VALID}[proxy]\n{proxy}\n"));
+        let output = relayd(&["check", "--config", &file]);
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        assert!(
+            stdout(&output).contains("this is an IP address"),
+            "{output:?}"
+        );
     }
 }
 
@@ -178,6 +222,58 @@ fn credential_without_a_secret_ends_with_64_and_says_what_to_do() {
         let output = relayd(line);
         assert_eq!(output.status.code(), Some(64), "{output:?}");
         assert!(stderr(&output).contains("= help: "), "{output:?}");
+    }
+}
+
+/// A person without a file who finds the port taken must know by whom, and how to go on.
+#[test]
+fn a_first_try_whose_port_is_taken_names_the_holder_and_the_way_out() {
+    let (_tcp, tcp) = outside_the_relay_range(|| {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = socket.local_addr().expect("bound").port();
+        (socket, port)
+    });
+    let (_udp, udp) = outside_the_relay_range(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let port = socket.local_addr().expect("bound").port();
+        (socket, port)
+    });
+    let holder = format!("(pid {})", std::process::id());
+    for [turn, tls, admin] in [
+        [tcp.as_str(), "0", "0"],
+        ["0", &tcp, "0"],
+        ["0", "0", &tcp],
+        [&udp, "0", "0"],
+    ] {
+        let output = relayd(&[
+            "--turn-port",
+            turn,
+            "--tls-port",
+            tls,
+            "--admin-port",
+            admin,
+        ]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let text = stderr(&output);
+        assert!(text.contains("error: cannot listen on "), "{text}");
+        assert!(text.contains(&holder), "{text}");
+        assert!(
+            text.contains("--turn-port, --tls-port and --admin-port"),
+            "{text}"
+        );
+    }
+}
+
+/// A bound socket and its port; relayed ports of the first try begin at 49152.
+fn outside_the_relay_range<S>(bind: impl Fn() -> (S, u16)) -> (S, String) {
+    let mut tried = Vec::new();
+    loop {
+        let (socket, port) = bind();
+        if port < 49152 {
+            return (socket, port.to_string());
+        }
+        assert!(tried.len() < 1000, "no port below 49152 is free");
+        tried.push(socket);
     }
 }
 

@@ -1,17 +1,21 @@
 //! Bind, then start: everything that can fail fails before anything is served.
 
 use super::Source;
+use super::credentials::{self, Hook};
 use super::signalling;
 use crate::addr::Family;
 use crate::admin::{self, Addresses, Admin, AdminState};
+use crate::check;
 use crate::config::Config;
+use crate::credentials::Service;
 use crate::first_try::Banner;
 use crate::io::{Media, MediaHandle};
 use crate::listen::{self, Listeners};
 use crate::metrics::Metrics;
 use crate::page::{self, Page, PageData};
 use crate::proxy::Proxy;
-use crate::proxy::allowlist::{AllowList, Authority};
+use crate::proxy::respond::ProxyError;
+use crate::proxy::route::Router;
 use crate::sys::clock;
 use crate::sys::holder::{Protocol, holder};
 use crate::sys::limits::{self, Capacity};
@@ -20,6 +24,7 @@ use crate::tls::CertificateSource;
 use crate::{external_ip, tls, turn};
 use anyhow::Context as _;
 use std::fmt;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -30,6 +35,8 @@ use tracing::{info, warn};
 pub struct Bound {
     config: Config,
     facts: Facts,
+    /// What ports, open files and settings together allow.
+    allocations_max: u64,
     tls: Option<Arc<tls::Store>>,
     listeners: Listeners,
     media: Media,
@@ -52,8 +59,9 @@ impl Bound {
             external_ips: find_external_ip(&config)?,
             listeners: config.turn.listeners.clone(),
         };
+        let allocations_max = check::capacity(&config, Some(open_files.soft)).max;
         facts.complete(&mut config);
-        let admin = Admin::bind(&config.admin)?;
+        let admin = bind_admin(&config.admin)?;
         let listeners = bind_listeners(&config.listen, threads)?;
         let shared = turn::Shared::new(&mut SystemRng);
         let media = Media::bind(&config.io, Arc::new(config.turn.clone()), shared)?;
@@ -61,6 +69,7 @@ impl Bound {
         Ok(Self {
             config,
             facts,
+            allocations_max,
             tls,
             listeners,
             media,
@@ -100,10 +109,15 @@ impl Bound {
                 page.respond(&parts.method, parts.uri.path())
             })));
         }
+        let service = Service::new(clock::now(), &mut SystemRng);
+        service.replace(credentials::settings(&self.config, &addresses));
+        let hook = Hook(Arc::clone(&service));
+        self.proxy.set_endpoint(Some(Box::new(hook)));
         let mut metrics = Metrics::new();
         media.metrics().register(metrics.registry_mut());
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
+        service.metrics().register(metrics.registry_mut());
         let admin_state = AdminState::new(Arc::new(metrics));
         let admin = match self.admin {
             Some(admin) => Some(
@@ -117,7 +131,7 @@ impl Bound {
         let (ended, end_watch) = watch::channel(false);
         let shared = signalling::Shared {
             tls: self.tls.clone(),
-            listen: listen_shared,
+            listen: Arc::clone(&listen_shared),
             proxy: Arc::clone(&self.proxy),
             media: media.clone(),
             draining: drain_watch,
@@ -133,8 +147,9 @@ impl Bound {
             tls = %List(&addresses.tls),
             admin = %admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()),
             workers = self.config.io.workers,
-            allocations_max = self.config.turn.limits.allocations_total,
+            allocations_max = self.allocations_max,
             connections_max = self.config.listen.connections_total,
+            upstream_connections_max = self.config.proxy.limits.upstream_connections,
             "serving"
         );
         if self.facts.capacity.allocations < SMALL_CAPACITY {
@@ -145,14 +160,19 @@ impl Bound {
         }
         if let Source::FirstTry { user, password } = source {
             let bound = with_bound_ports(self.config.clone(), &addresses);
-            println!("{}", Banner::new(&bound, user, password.expose()));
+            let banner = Banner::new(&bound, user, password.expose());
+            // A reader that went away is no reason not to serve.
+            let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
-        admin_state.ready(addresses);
+        admin_state.ready(addresses.clone());
         Ok(Running {
             config: self.config,
             facts: self.facts,
+            addresses,
+            credentials: service,
             tls: self.tls,
             media,
+            listen: listen_shared,
             proxy: self.proxy,
             admin_state,
             _admin: admin,
@@ -161,6 +181,22 @@ impl Bound {
             threads,
         })
     }
+}
+
+/// Binds the admin listener; blames as [`bind_listeners`] does.
+fn bind_admin(settings: &admin::Settings) -> Result<Option<Admin>, admin::BindError> {
+    Admin::bind(settings).map_err(|mut error| {
+        if let admin::BindError::Socket {
+            address,
+            holder: blamed,
+            source,
+        } = &mut error
+            && source.kind() == ErrorKind::AddrInUse
+        {
+            *blamed = holder(Protocol::Tcp, *address).map(|holder| holder.to_string());
+        }
+        error
+    })
 }
 
 /// Binds the TCP and TLS listeners; an address in use is blamed on the process that has it.
@@ -188,10 +224,15 @@ fn warn_of_certificate(config: &Config) {
     }
     if let Ok(inspection) = tls::inspect(settings, &config.domain, clock::now().unix_s()) {
         for warning in &inspection.warnings {
-            warn!(%warning, "certificate");
+            // By the reason the log tells two warnings apart, instead of folding them into one.
+            warn!(reason = %warning, "certificate");
         }
     }
 }
+
+/// One in so many of the connections that the open-files limit has room for is an upstream's: a WebSocket needs one beside
+/// its client's, a TURN connection none.
+const UPSTREAM_SHARE: u32 = 3;
 
 /// Fewer allocations than this are worth a warning.
 const SMALL_CAPACITY: u32 = 1000;
@@ -232,10 +273,10 @@ impl Facts {
             &mut config.turn.limits.allocations_total,
             self.capacity.allocations,
         );
-        lower(
-            &mut config.listen.connections_total,
-            self.capacity.connections,
-        );
+        let upstreams = (self.capacity.connections / UPSTREAM_SHARE).max(1);
+        let clients = self.capacity.connections.saturating_sub(upstreams);
+        lower(&mut config.listen.connections_total, clients.max(1));
+        config.proxy.limits.upstream_connections = usize::try_from(upstreams).unwrap_or(usize::MAX);
         config.io.relay_sockets_max = self.capacity.allocations as usize;
         config.turn.listeners.clone_from(&self.listeners);
         if config.external_ip_stun.is_empty() {
@@ -275,7 +316,7 @@ fn page_data(
     };
     let is_self_signed = tls.is_some_and(|store| store.self_signed().is_some());
     let leaf = || tls.and_then(|store| store.chain().into_iter().next());
-    let allowed = AllowList::new(&config.proxy.allow);
+    let router = Router::new(&config.proxy).ok();
     PageData {
         domain: Some(config.domain.clone()),
         udp_port: port(&addresses.udp),
@@ -284,21 +325,11 @@ fn page_data(
         username,
         credential,
         self_signed: leaf().filter(|_| is_self_signed).map(|leaf| leaf.to_vec()),
-        probes: page::probes(
-            |host, port| {
-                allowed.allows(&Authority {
-                    host: host.to_owned(),
-                    port,
-                })
-            },
-            |prefix| {
-                config
-                    .proxy
-                    .routes
-                    .iter()
-                    .any(|route| route.prefix == prefix)
-            },
-        ),
+        probes: page::probes(|target| {
+            let route = router.as_ref().map(|r| r.route(&config.domain, target));
+            route.is_some_and(|route| route.is_ok())
+        }),
+        error_labels: ProxyError::ALL.iter().map(|error| error.label()).collect(),
     }
 }
 
@@ -307,8 +338,12 @@ pub struct Running {
     /// What is in force.
     pub config: Config,
     pub facts: Facts,
+    /// What was bound.
+    pub addresses: Addresses,
+    pub credentials: Arc<Service>,
     pub tls: Option<Arc<tls::Store>>,
     pub media: MediaHandle,
+    listen: Arc<listen::Shared>,
     pub proxy: Arc<Proxy>,
     admin_state: Arc<AdminState>,
     _admin: Option<admin::Running>,
@@ -331,6 +366,7 @@ impl Running {
             allocations: self.media.allocation_count(),
             requests,
             tunnels,
+            connections: self.listen.http_connections(),
         }
     }
 
@@ -354,6 +390,9 @@ pub struct Calls {
     allocations: usize,
     requests: usize,
     tunnels: usize,
+    /// HTTP connections: an answer that the proxy is done with may still be on its way to a slow client. Those without a
+    /// request are closed when the drain begins.
+    connections: u32,
 }
 
 impl Calls {
@@ -362,6 +401,7 @@ impl Calls {
             allocations: 0,
             requests: 0,
             tunnels: 0,
+            connections: 0,
         }
     }
 }
@@ -372,10 +412,11 @@ impl fmt::Display for Calls {
             allocations,
             requests,
             tunnels,
+            connections,
         } = self;
         write!(
             f,
-            "{allocations} allocations, {requests} requests, {tunnels} tunnels"
+            "{allocations} allocations, {requests} requests, {tunnels} tunnels, {connections} HTTP connections"
         )
     }
 }

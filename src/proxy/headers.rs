@@ -36,14 +36,19 @@ const HOP_BY_HOP: [HeaderName; 12] = [
     header::EXPECT,
 ];
 
+/// By it Agora's access points choose the nearest edge; a client's own is replaced.
+const X_USER_ADDRESS: HeaderName = HeaderName::from_static("x-user-address");
+
 /// Would bind relayd's own origin, which serves every vendor.
-const ORIGIN_WIDE: [HeaderName; 6] = [
+const ORIGIN_WIDE: [HeaderName; 7] = [
     header::ALT_SVC,
     header::STRICT_TRANSPORT_SECURITY,
     HeaderName::from_static("nel"),
     HeaderName::from_static("report-to"),
     HeaderName::from_static("reporting-endpoints"),
     HeaderName::from_static("clear-site-data"),
+    // A worker with the scope `/` would see the requests to every vendor.
+    HeaderName::from_static("service-worker-allowed"),
 ];
 
 /// Judges a request before anything is done for it and returns the authority that the client used.
@@ -133,6 +138,11 @@ pub fn to_upstream(
     match route.cookie_path {
         Some(_) => merge_cookies(&mut headers),
         None => drop(headers.remove(header::COOKIE)),
+    }
+    if route.user_address {
+        let ip = forwarded::client_ip(&headers, client, &settings.trusted_proxies);
+        let ip = HeaderValue::from_str(&ip.to_string()).map_err(|_| Refusal::BadTarget)?;
+        headers.insert(X_USER_ADDRESS, ip);
     }
     forwarded::set(&mut headers, client, &settings.trusted_proxies);
     Ok(headers)

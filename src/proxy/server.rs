@@ -7,6 +7,7 @@ use super::body::ResponseBody;
 use super::forward;
 use super::guard::{Activity, Guard};
 use super::metrics::{ClientFault, EndLabel, FaultLabel};
+use super::pool::Socket;
 use super::timer::Deadline;
 use super::tunnel::{self, Carried, End, Side};
 use super::{Compiled, ConnectionInfo, Local, Proxy, connect};
@@ -36,6 +37,10 @@ const BUFFER_BYTES_MIN: usize = 8 << 10;
 const BUFFER_BYTES: usize = 64 << 10;
 /// What hyper parses without an allocation.
 const HEADERS_INLINE: usize = 100;
+/// What a client may send of one request body, and of all of a connection, before an upstream takes it, in bytes: what
+/// thousands of connections that wait for a slow upstream hold in memory.
+const STREAM_WINDOW_BYTES: u32 = 128 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 /// How long an HTTP/2 connection may be silent before it is asked whether it lives.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -62,6 +67,7 @@ impl Connection {
 /// An upstream that has switched protocols and waits for its client.
 pub(super) struct PendingTunnel {
     pub(super) upstream: Side<Box<connect::Stream>>,
+    pub(super) socket: Socket,
     pub(super) permit: TunnelPermit,
     pub(super) host: String,
     pub(super) path: String,
@@ -128,6 +134,7 @@ where
 {
     let PendingTunnel {
         upstream,
+        socket,
         permit,
         host,
         path,
@@ -144,6 +151,7 @@ where
         permit,
     };
     record.end = tunnel::run(client, upstream, idle, &record.carried).await;
+    drop(socket);
 }
 
 /// A tunnel's line in the log and its place in the counters, written when it is gone.
@@ -196,11 +204,11 @@ where
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)
-        .max_header_size(settings.limits.header_bytes)
+        .max_header_size(settings.limits.parsed_bytes())
         .max_buf_size(
             settings
                 .limits
-                .header_bytes
+                .parsed_bytes()
                 .max(BUFFER_BYTES)
                 .max(BUFFER_BYTES_MIN),
         );
@@ -289,7 +297,9 @@ where
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(limits.h2_streams)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.parsed_bytes()).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service(local, Rc::clone(&connection)));
     let mut serving = pin!(serving);
