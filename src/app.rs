@@ -4,6 +4,7 @@
 //! `current_thread` runtime each, with listeners of its own), and the main thread (signals, admin).
 //! Nothing is served before everything that can fail has succeeded.
 
+mod reload;
 mod signalling;
 mod start;
 
@@ -33,8 +34,7 @@ pub enum Source {
 
 /// Serves until a signal ends it. An error means that it could not start.
 pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
-    let _log = telemetry::init(&config.log).context("cannot set up the log")?;
-    let drain_timeout = config.drain_timeout;
+    let log = telemetry::init(&config.log).context("cannot set up the log")?;
     let bound = Bound::new(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -43,8 +43,16 @@ pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, async {
         let mut signals = Signals::new()?;
-        let running = bound.start(&source)?;
-        signals.next().await;
+        let mut running = bound.start(&source)?;
+        while signals.next().await == Asked::Reload {
+            match &source {
+                Source::File(path) => reload::reload(&mut running, &log, path),
+                Source::FirstTry { .. } => {
+                    info!("there is no file to reload: relayd runs without one")
+                }
+            }
+        }
+        let drain_timeout = running.config.drain_timeout;
         info!(
             timeout_s = drain_timeout.as_secs(),
             "stopping: no new calls, waiting for those that run"
@@ -71,7 +79,7 @@ async fn wait_for_calls(running: &start::Running, signals: &mut Signals, timeout
         }
         tokio::select! {
             () = tokio::time::sleep(DRAIN_POLL) => {}
-            () = signals.next() => {
+            () = signals.stop() => {
                 warn!(left = %left, "a second signal: stopping now");
                 return;
             }
@@ -79,10 +87,18 @@ async fn wait_for_calls(running: &start::Running, signals: &mut Signals, timeout
     }
 }
 
-/// SIGTERM and SIGINT, which mean the same.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Stop,
+    Reload,
+}
+
+/// SIGTERM and SIGINT, which mean the same, and SIGHUP.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -91,13 +107,20 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
         }
+    }
+
+    /// The next signal to stop; a server that drains does not reload.
+    async fn stop(&mut self) {
+        while self.next().await == Asked::Reload {}
     }
 }

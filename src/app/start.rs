@@ -20,7 +20,7 @@ use crate::tls::CertificateSource;
 use crate::{external_ip, tls, turn};
 use anyhow::Context as _;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::watch;
@@ -29,7 +29,7 @@ use tracing::{info, warn};
 /// Everything bound, nothing served.
 pub struct Bound {
     config: Config,
-    capacity: Capacity,
+    facts: Facts,
     tls: Option<Arc<tls::Store>>,
     listeners: Listeners,
     media: Media,
@@ -41,18 +41,18 @@ impl Bound {
     /// Loads the certificate, binds every socket and compiles the proxy's settings. The errors say what and where.
     pub fn new(mut config: Config) -> anyhow::Result<Self> {
         let open_files = limits::raise_open_files().context("cannot read the open-files limit")?;
-        find_external_ip(&mut config)?;
         let tls = config.tls.as_ref().map(tls::Store::load).transpose()?;
         warn_of_certificate(&config);
         let threads = config.io.workers;
         let sockets =
             (config.io.udp.len() + config.listen.tcp.len() + config.listen.tls.len()) * threads;
         let capacity = limits::capacity(open_files.soft, sockets);
-        lower(
-            &mut config.turn.limits.allocations_total,
-            capacity.allocations,
-        );
-        lower(&mut config.listen.connections_total, capacity.connections);
+        let facts = Facts {
+            capacity,
+            external_ips: find_external_ip(&config)?,
+            listeners: config.turn.listeners.clone(),
+        };
+        facts.complete(&mut config);
         let admin = Admin::bind(&config.admin)?;
         let listeners = bind_listeners(&config.listen, threads)?;
         let shared = turn::Shared::new(&mut SystemRng);
@@ -60,7 +60,7 @@ impl Bound {
         let proxy = Proxy::new(config.proxy.clone())?;
         Ok(Self {
             config,
-            capacity,
+            facts,
             tls,
             listeners,
             media,
@@ -70,18 +70,24 @@ impl Bound {
     }
 
     /// Starts the threads and says what is served. Runs inside the main thread's `LocalSet`.
-    pub fn start(self, source: &Source) -> anyhow::Result<Running> {
+    pub fn start(mut self, source: &Source) -> anyhow::Result<Running> {
         let addresses = Addresses {
             udp: self.media.udp_addresses(),
             tcp: self.listeners.tcp_addresses(),
             tls: self.listeners.tls_addresses(),
         };
         let media = self.media.start();
-        media.set_settings(Arc::new(with_listeners(
-            self.config.turn.clone(),
-            &addresses,
-            self.admin.as_ref(),
-        )));
+        let admin_address = self.admin.as_ref().map(Admin::address);
+        let all = [&addresses.udp, &addresses.tcp, &addresses.tls];
+        // The core never relays to relayd itself: it is told what was really bound.
+        self.facts.listeners = all
+            .into_iter()
+            .flatten()
+            .copied()
+            .chain(admin_address)
+            .collect();
+        self.facts.complete(&mut self.config);
+        media.set_settings(Arc::new(self.config.turn.clone()));
         let listen_shared = listen::Shared::new(&self.config.listen);
         if self.config.test_page {
             let page = Page::new(&page_data(
@@ -99,7 +105,6 @@ impl Bound {
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
         let admin_state = AdminState::new(Arc::new(metrics));
-        let admin_address = self.admin.as_ref().map(Admin::address);
         let admin = match self.admin {
             Some(admin) => Some(
                 admin
@@ -132,18 +137,21 @@ impl Bound {
             connections_max = self.config.listen.connections_total,
             "serving"
         );
-        if self.capacity.allocations < SMALL_CAPACITY {
+        if self.facts.capacity.allocations < SMALL_CAPACITY {
             warn!(
-                allocations = self.capacity.allocations,
+                allocations = self.facts.capacity.allocations,
                 "the open-files limit leaves room for few calls: raise it (LimitNOFILE in a systemd unit, ulimit -n in a shell)"
             );
         }
         if let Source::FirstTry { user, password } = source {
-            let bound = with_bound_ports(self.config, &addresses);
+            let bound = with_bound_ports(self.config.clone(), &addresses);
             println!("{}", Banner::new(&bound, user, password.expose()));
         }
         admin_state.ready(addresses);
         Ok(Running {
+            config: self.config,
+            facts: self.facts,
+            tls: self.tls,
             media,
             proxy: self.proxy,
             admin_state,
@@ -196,42 +204,53 @@ fn lower(limit: &mut u32, possible: u32) {
 }
 
 /// "auto" in `server.external_ip`: asks the configured STUN servers, before anything is bound.
-fn find_external_ip(config: &mut Config) -> anyhow::Result<()> {
+fn find_external_ip(config: &Config) -> anyhow::Result<Vec<IpAddr>> {
     if config.external_ip_stun.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let found = external_ip::discover(&config.external_ip_stun, &mut SystemRng)
         .context("cannot find out the external address (server.external_ip = \"auto\")")?;
     for ip in &found {
         info!(%ip, "found the external address");
     }
-    let plain = &mut config.turn.external_ips.plain;
-    for ip in found {
-        // What the file says of a family goes before what a server saw.
-        if !plain
-            .iter()
-            .any(|known| Family::of(*known) == Family::of(ip))
-        {
-            plain.push(ip);
-        }
-    }
-    Ok(())
+    Ok(found)
 }
 
-/// The core never relays to relayd itself: it is told what was really bound.
-fn with_listeners(
-    mut settings: turn::Settings,
-    addresses: &Addresses,
-    admin: Option<&Admin>,
-) -> turn::Settings {
-    let all = [&addresses.udp, &addresses.tcp, &addresses.tls];
-    settings.listeners = all
-        .into_iter()
-        .flatten()
-        .copied()
-        .chain(admin.map(Admin::address))
-        .collect();
-    settings
+/// What a configuration is completed with: facts that no file holds. The same at every reload.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    capacity: Capacity,
+    /// What the STUN servers said at start.
+    external_ips: Vec<IpAddr>,
+    /// relayd's own listeners as they are bound.
+    listeners: Vec<SocketAddr>,
+}
+
+impl Facts {
+    pub fn complete(&self, config: &mut Config) {
+        lower(
+            &mut config.turn.limits.allocations_total,
+            self.capacity.allocations,
+        );
+        lower(
+            &mut config.listen.connections_total,
+            self.capacity.connections,
+        );
+        config.turn.listeners.clone_from(&self.listeners);
+        if config.external_ip_stun.is_empty() {
+            return;
+        }
+        let plain = &mut config.turn.external_ips.plain;
+        for ip in &self.external_ips {
+            // What the file says of a family goes before what a server saw.
+            if !plain
+                .iter()
+                .any(|known| Family::of(*known) == Family::of(*ip))
+            {
+                plain.push(*ip);
+            }
+        }
+    }
 }
 
 /// For the text that names ports: those that were really bound.
@@ -284,8 +303,12 @@ fn page_data(
 
 /// Everything that runs, and the means to end it.
 pub struct Running {
-    media: MediaHandle,
-    proxy: Arc<Proxy>,
+    /// What is in force.
+    pub config: Config,
+    pub facts: Facts,
+    pub tls: Option<Arc<tls::Store>>,
+    pub media: MediaHandle,
+    pub proxy: Arc<Proxy>,
     admin_state: Arc<AdminState>,
     _admin: Option<admin::Running>,
     draining: watch::Sender<bool>,

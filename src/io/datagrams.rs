@@ -1,25 +1,29 @@
 //! The packet path of a worker: datagrams in, the core's verdict, chains out, and their flushing.
 
 use crate::addr::{ClientAddr, FiveTuple, PeerAddr, Transport};
-use crate::io::arena::LAYOUT;
-use crate::io::outbox::{Chain, Item, Payload};
+use crate::io::arena::{Arena, LAYOUT};
+use crate::io::outbox::{Chain, Item, Outbox, Payload};
 use crate::io::token::{Link, Token};
 use crate::io::worker::Worker;
 use crate::sys::errors::{Origin, SocketError, take_error};
 use crate::sys::recv::{BATCH_MAX, Received};
-use crate::sys::send::Sender;
+use crate::sys::send::{SendCounts, Sender};
 use crate::sys::socket::UdpSocket;
 use crate::turn::{Icmp, RelayId, Verdict};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
-/// Datagrams read from one listener in its turn; what is left is reported again.
+/// Calls for one listener in its turn; what is left is reported again.
 const LISTENER_READS: usize = 4;
 
-/// Datagrams read from one relay socket in its turn.
+/// Datagrams that one call asks for, at most and at least. Preparing a call costs by what it asks for, so
+/// each socket's burst follows what its last calls brought.
 const BURST_MAX: u8 = BATCH_MAX as u8;
 const BURST_MIN: u8 = 2;
+
+/// First guess: most sockets bring one datagram at a time.
+pub const BURST_START: u8 = 4;
 
 /// Entries taken from one error queue in its turn.
 const ERRORS_MAX: usize = 16;
@@ -27,23 +31,25 @@ const ERRORS_MAX: usize = 16;
 impl Worker {
     pub(super) fn read_listener(&mut self, index: usize) {
         for _ in 0..LISTENER_READS {
-            if self.read_listener_once(index) < BATCH_MAX {
+            if !self.read_listener_once(index) {
                 return;
             }
         }
     }
 
-    /// Returns how many datagrams there were.
-    fn read_listener_once(&mut self, index: usize) -> usize {
+    /// False when nothing is left to be read.
+    fn read_listener_once(&mut self, index: usize) -> bool {
         self.make_room(BATCH_MAX * LAYOUT.stride);
-        let Some(listener) = self.listeners.get(index) else {
-            return 0;
+        let Some(listener) = self.listeners.get_mut(index) else {
+            return false;
         };
-        let room = self.arena.next(BATCH_MAX * LAYOUT.stride);
+        let burst = listener.burst;
+        let room = self.arena.next(usize::from(burst) * LAYOUT.stride);
         self.counts.listeners.receive_calls += 1;
         let Ok(count) = self.receiver.receive(listener.socket.as_fd(), room, LAYOUT) else {
-            return 0;
+            return false;
         };
+        listener.burst = next_burst(burst, count);
         let bound = listener.socket.addr();
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
@@ -55,7 +61,7 @@ impl Worker {
                 self.handle_client_datagram(index, bound, at, slot, &received);
             }
         }
-        count
+        count >= usize::from(burst)
     }
 
     fn handle_client_datagram(
@@ -218,12 +224,9 @@ impl Worker {
             return;
         };
         let chain = std::mem::replace(&mut listener.chain, Chain::EMPTY);
-        let datagrams = self
-            .outbox
-            .chain(chain)
-            .map(|item| item.datagram(&self.arena));
         let counts = &mut self.counts.listeners.send;
-        self.sender.send(listener.socket.as_fd(), datagrams, counts);
+        let round = (&self.outbox, &self.arena);
+        flush_chain(&mut self.sender, &listener.socket, chain, round, counts);
     }
 
     pub(super) fn flush_relay(&mut self, relay: RelayId) {
@@ -231,29 +234,35 @@ impl Worker {
             return;
         };
         let chain = std::mem::replace(&mut socket.chain, Chain::EMPTY);
-        let socket = socket.socket();
         let counts = &mut self.counts.relays.send;
-        if chain.has_dont_fragment {
-            let items = self.outbox.chain(chain);
-            for item in items {
-                let outcome = send_fragmentable_or_not(&mut self.sender, socket, item, &self.arena);
-                counts.record(&outcome);
-            }
-            return;
+        let round = (&self.outbox, &self.arena);
+        flush_chain(&mut self.sender, socket.socket(), chain, round, counts);
+    }
+}
+
+/// Sends one socket's chain by as few calls as it takes.
+fn flush_chain(
+    sender: &mut Sender,
+    socket: &UdpSocket,
+    chain: Chain,
+    (outbox, arena): (&Outbox, &Arena),
+    counts: &mut SendCounts,
+) {
+    let mut items = outbox.chain(chain);
+    if chain.has_dont_fragment {
+        for item in items {
+            counts.record(&send_fragmentable_or_not(sender, socket, item, arena));
         }
-        if chain.is_single() {
-            let mut items = self.outbox.chain(chain);
-            if let Some(item) = items.next() {
-                let datagram = item.datagram(&self.arena);
-                counts.record(&self.sender.send_one(socket.as_fd(), &datagram));
-            }
-            return;
+    } else if chain.is_single() {
+        if let Some(item) = items.next() {
+            counts.record(&sender.send_one(socket.as_fd(), &item.datagram(arena)));
         }
-        let datagrams = self
-            .outbox
-            .chain(chain)
-            .map(|item| item.datagram(&self.arena));
-        self.sender.send(socket.as_fd(), datagrams, counts);
+    } else {
+        sender.send(
+            socket.as_fd(),
+            items.map(|item| item.datagram(arena)),
+            counts,
+        );
     }
 }
 
@@ -261,7 +270,7 @@ fn send_fragmentable_or_not(
     sender: &mut Sender,
     socket: &UdpSocket,
     item: &Item,
-    arena: &crate::io::arena::Arena,
+    arena: &Arena,
 ) -> io::Result<()> {
     let datagram = item.datagram(arena);
     if !item.dont_fragment {

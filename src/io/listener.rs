@@ -1,6 +1,7 @@
 //! UDP listeners: the same addresses for every worker, joined by SO_REUSEPORT.
 
 use crate::io::BindError;
+use crate::io::datagrams::BURST_START;
 use crate::io::outbox::Chain;
 use crate::sys::holder::{Protocol, holder};
 use crate::sys::socket::{Purpose, UdpSocket};
@@ -11,6 +12,8 @@ pub struct Listener {
     pub socket: UdpSocket,
     /// What waits to be sent from this socket in this round.
     pub chain: Chain,
+    /// Datagrams to ask for in one call; follows what the last calls brought.
+    pub burst: u8,
     /// The kernel's count of what its receive buffer has dropped, as last seen.
     pub overflow: u32,
     /// Answers must name the address they leave from.
@@ -43,6 +46,7 @@ pub fn bind(
                 is_wildcard: real.ip().is_unspecified(),
                 socket,
                 chain: Chain::EMPTY,
+                burst: BURST_START,
                 overflow: 0,
             });
         }

@@ -1,6 +1,6 @@
 //! What the media plane counts, and how it reaches the metrics endpoint.
 //!
-//! A worker counts in plain integers and leaves a copy once a round, if nobody is reading just then; a scrape
+//! A worker counts in plain integers and leaves a copy now and then, if nobody is reading just then; a scrape
 //! adds up the copies. No worker ever waits for a scrape.
 
 use crate::io::stream::StreamEnd;
@@ -56,15 +56,22 @@ pub struct WorkerStats {
 }
 
 impl WorkerStats {
-    /// Leaves a copy of the counts, or none while a scrape reads the last one.
-    pub fn publish(&self, io: &IoCounts, turn: &Counters) {
+    /// Leaves a copy of the counts; false while a scrape reads the last one.
+    pub fn publish(&self, io: &IoCounts, turn: &Counters) -> bool {
         let mut counts = match self.counts.try_lock() {
             Ok(counts) => counts,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
+            Err(TryLockError::WouldBlock) => return false,
         };
         counts.0 = *io;
         counts.1.clone_from(turn);
+        true
+    }
+
+    /// Leaves the last copy, after waiting for a scrape if need be.
+    pub fn publish_finally(&self, io: &IoCounts, turn: &Counters) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts = (*io, turn.clone());
     }
 
     pub fn counts(&self) -> (IoCounts, Counters) {
@@ -338,7 +345,7 @@ mod tests {
             io.count_stream_end(StreamEnd::Unparseable);
             let mut turn = Counters::default();
             turn.started = 3;
-            worker.publish(&io, &turn);
+            assert!(worker.publish(&io, &turn));
             worker.allocations.store(2, Ordering::Relaxed);
         }
         let mut registry = Registry::default();

@@ -3,6 +3,7 @@
 //! Invariant: a socket is in the worker's epoll from `bind` until `close`, under its own `RelayId`.
 
 use crate::addr::RelayedAddr;
+use crate::io::datagrams::BURST_START;
 use crate::io::outbox::Chain;
 use crate::io::ports::{Held, PortPool, Reservations};
 use crate::io::token::Token;
@@ -52,9 +53,6 @@ pub struct RelaySockets {
     /// Some reservation was made here and may still be kept.
     has_reservations: bool,
 }
-
-/// First guess of a socket's burst: most bring one datagram, and the call ends at the first empty read.
-const BURST_START: u8 = 4;
 
 impl RelaySockets {
     pub fn new(epoll: Rc<Epoll>, shared: Arc<RelayShared>, now: Instant) -> Self {

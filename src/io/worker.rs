@@ -36,6 +36,9 @@ const EVENTS_PER_LISTENER_TURN: usize = 64;
 /// How often idle connections and unclaimed reservations are looked for, while there are any.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Most time that a worker's counts stay its own while it has events.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
 /// What a worker is made of; unlike the worker, it can be sent to its thread.
 pub struct Seed {
     pub listeners: Vec<Listener>,
@@ -74,6 +77,8 @@ pub struct Worker {
     pub(super) stream_idle: Duration,
     inbox: Arc<Inbox>,
     next_tick: Option<Instant>,
+    /// When the counts, which have changed, are to be published.
+    publish_at: Option<Instant>,
 }
 
 impl Worker {
@@ -108,6 +113,7 @@ impl Worker {
             stream_idle: Duration::from_secs(seed.stream_idle_s),
             inbox: seed.inbox,
             next_tick: None,
+            publish_at: None,
         })
     }
 
@@ -132,9 +138,9 @@ impl Worker {
                     (0..self.listeners.len()).for_each(|listener| self.read_listener(listener));
                 }
             }
-            self.handle_timers();
+            let fired = self.handle_timers();
             self.flush();
-            self.publish();
+            self.publish_in_time(fired || !events.is_empty());
         }
         self.end();
     }
@@ -180,18 +186,22 @@ impl Worker {
 
     /// How long the next wait may be; `None` without anything to wait for but events.
     fn timeout(&self) -> Option<Duration> {
-        let due = [self.core.poll_timeout(), self.next_tick];
+        let due = [self.core.poll_timeout(), self.next_tick, self.publish_at];
         let due = due.into_iter().flatten().min()?;
         Some(due.saturating_duration_since(self.now.instant()))
     }
 
-    fn handle_timers(&mut self) {
+    /// True when something was due.
+    fn handle_timers(&mut self) -> bool {
         let now = self.now.instant();
-        if self.core.poll_timeout().is_some_and(|due| due <= now) {
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        let core_is_due = is_due(self.core.poll_timeout());
+        if core_is_due {
             self.core.handle_timeout(self.now);
             self.take_output();
         }
-        if self.next_tick.is_some_and(|due| due <= now) {
+        let tick_is_due = is_due(self.next_tick);
+        if tick_is_due {
             self.next_tick = None;
             self.close_idle_streams();
             self.relays.expire_reservations();
@@ -200,12 +210,22 @@ impl Worker {
         if wants_tick && self.next_tick.is_none() {
             self.next_tick = Some(now + TICK);
         }
+        core_is_due || tick_is_due
     }
 
-    fn publish(&self) {
+    /// Publishes what is cheap at once, and all the counts every 100 ms while something changes.
+    fn publish_in_time(&mut self, changed: bool) {
         let allocations = self.core.allocation_count();
         self.stats.allocations.store(allocations, Ordering::Relaxed);
-        self.stats.publish(&self.counts, self.core.counters());
+        let now = self.now.instant();
+        match self.publish_at {
+            Some(due) if due <= now => {
+                let published = self.stats.publish(&self.counts, self.core.counters());
+                self.publish_at = (!published).then_some(now + PUBLISH_EVERY);
+            }
+            None if changed => self.publish_at = Some(now + PUBLISH_EVERY),
+            Some(_) | None => {}
+        }
     }
 
     /// Carries out what the core has ordered.
@@ -262,13 +282,20 @@ impl Worker {
 
     /// Ends every allocation and connection.
     fn end(&mut self) {
+        // Also when the loop ended by itself: from here on `take_over` gives connections back.
+        self.inbox.stop();
+        self.take_mail();
         self.core.shutdown();
         self.take_output();
         for index in self.streams.indices() {
             self.close_stream(index, StreamEnd::Stopped);
         }
         self.flush();
-        self.publish();
+        self.stats
+            .publish_finally(&self.counts, self.core.counters());
+        self.stats
+            .allocations
+            .store(self.core.allocation_count(), Ordering::Relaxed);
     }
 }
 
@@ -308,4 +335,78 @@ fn log_end(end: &AllocationEnd) {
 fn joined(relayed: &[crate::addr::RelayedAddr]) -> String {
     let texts: Vec<String> = relayed.iter().map(ToString::to_string).collect();
     texts.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::{RelayedAddr, Transport};
+    use crate::turn::EndReason;
+    use std::sync::Mutex;
+
+    /// Issue 2, item 7: one line for each ended allocation, with everything about it as fields.
+    #[test]
+    fn an_ended_allocation_is_one_line_with_all_its_fields() {
+        let end = AllocationEnd {
+            id: 7,
+            username: "alice\n2026 INFO forged".to_owned(),
+            transport: Transport::Tls,
+            client: "127.0.0.1:40000".parse().expect("valid"),
+            relayed: ["127.0.0.1:50000", "[::1]:50001"]
+                .map(|addr| RelayedAddr::new(addr.parse().expect("valid")))
+                .to_vec(),
+            to_peer_packets: 1,
+            to_peer_bytes: 2,
+            to_client_packets: 3,
+            to_client_bytes: 4,
+            duration: Duration::from_millis(1500),
+            reason: EndReason::Disconnected,
+        };
+        let written = Written::default();
+        let writer = written.clone();
+        let text = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(text, || log_end(&end));
+        let text = String::from_utf8(written.0.lock().expect("whole").clone()).expect("UTF-8");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        for field in [
+            "INFO",
+            "allocation ended",
+            "id=7",
+            "user=\"alice\\n2026 INFO forged\"",
+            "transport=\"tls\"",
+            "client=127.0.0.1:40000",
+            "relayed=\"127.0.0.1:50000,[::1]:50001\"",
+            "to_peer_packets=1 to_peer_bytes=2 to_client_packets=3 to_client_bytes=4",
+            "reason=\"disconnected\"",
+            "duration_s=1.5",
+        ] {
+            assert!(text.contains(field), "{field} in {text}");
+        }
+    }
+
+    #[test]
+    fn indications_are_told_from_answers() {
+        assert!(is_indication(&[0x00, 0x17, 0, 0]));
+        for answer in [[0x01, 0x03], [0x01, 0x13], [0x01, 0x01]] {
+            assert!(!is_indication(&answer));
+        }
+        assert!(!is_indication(&[]));
+    }
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("whole").extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 }

@@ -234,6 +234,38 @@ mod tests {
         assert_eq!(whole.len(), LAYOUT.headroom + long.len() + LAYOUT.tailroom);
     }
 
+    #[test]
+    fn what_a_full_buffer_has_cost_is_told_with_a_later_datagram() {
+        let receiver = UdpSocket::bind(loopback(), Purpose::Listener).expect("bound");
+        let sender = UdpSocket::bind(loopback(), Purpose::Relay).expect("bound");
+        receiver.set_buffers(8 << 10).expect("set");
+        let datagram = Datagram {
+            bytes: &[7; 150],
+            to: receiver.addr(),
+            from: None,
+        };
+        let mut calls = Sender::new();
+        let mut batch = Receiver::new();
+        let mut slots = vec![0; LAYOUT.stride * BATCH_MAX];
+        let mut counts = SendCounts::default();
+        calls.send(
+            sender.as_fd(),
+            std::iter::repeat_n(datagram, 500),
+            &mut counts,
+        );
+        let mut received = 0;
+        while let Ok(n) = batch.receive(receiver.as_fd(), &mut slots, LAYOUT) {
+            received += n as u64;
+        }
+        calls.send_one(sender.as_fd(), &datagram).expect("sent");
+        let n = batch
+            .receive(receiver.as_fd(), &mut slots, LAYOUT)
+            .expect("received");
+        assert_eq!(n, 1);
+        let told = batch.get(0).and_then(|got| got.overflow).expect("told");
+        assert_eq!(u64::from(told), counts.sent - received);
+    }
+
     fn loopback() -> SocketAddr {
         "127.0.0.1:0".parse().expect("valid")
     }

@@ -101,3 +101,18 @@ pub fn place(family: Family) -> usize {
         Family::V6 => 1,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// TURN.md: at most 4 kB beside the kernel's socket, with permissions, channels and the user's name.
+    #[test]
+    fn the_record_of_an_allocation_is_small() {
+        assert!(
+            size_of::<Allocation>() <= 640,
+            "{}",
+            size_of::<Allocation>()
+        );
+    }
+}

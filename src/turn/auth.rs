@@ -100,24 +100,22 @@ impl Server {
         if !named || !message.has(REALM) || !message.has(NONCE) {
             return Err(AuthFailure::BadRequest);
         }
-        let features = self
-            .nonce_features(request)
-            .ok_or(AuthFailure::StaleNonce)?;
-        let derivation = key_derivation(message, features).ok_or(AuthFailure::BadRequest)?;
+        let nonce = message.text(NONCE, TEXT_LEN_MAX);
+        let nonce = nonce.ok_or(AuthFailure::StaleNonce)?;
+        let claimed = Features::claimed(nonce);
+        let derivation = key_derivation(message, claimed).ok_or(AuthFailure::BadRequest)?;
+        if !self.is_nonce_good(request, nonce) {
+            return Err(AuthFailure::StaleNonce);
+        }
         let username = self.username(request).ok_or(AuthFailure::Unauthorized)?;
         let source = SourcePrefix::of(request.client.five_tuple.client.ip());
-        let guess = (source, &*username);
-        let failures = &self.shared.failures;
-        if failures.is_exhausted(&guess, request.now_ns, FAILURE_INTERVAL_US, FAILURES_BURST) {
-            return Err(AuthFailure::TooManyFailures);
-        }
         let protects = |credential: &Credential| {
             let key = credential.key(derivation);
             key.is_some_and(|key| message.is_protected_by(algorithm, key))
         };
-        let Some(credential) = self.credential(request, &username, protects) else {
-            failures.allow(&guess, request.now_ns, FAILURE_INTERVAL_US, FAILURES_BURST);
-            return Err(AuthFailure::Unauthorized);
+        let credential = match self.allocation_credential(request, &username) {
+            Some(credential) if protects(&credential) => credential,
+            Some(_) | None => self.guess_credential(request, source, &username, protects)?,
         };
         self.shared.authenticated.touch(&source, request.now_ns);
         Ok(Caller {
@@ -159,12 +157,11 @@ impl Server {
         }
     }
 
-    fn nonce_features(&self, request: &Request) -> Option<Features> {
-        let nonce = request.message.text(NONCE, TEXT_LEN_MAX)?;
+    fn is_nonce_good(&self, request: &Request, nonce: &str) -> bool {
         let client = request.client.five_tuple.client.ip();
         let lifetime_s = self.settings.nonce_lifetime_s;
         self.shared
-            .check_nonce(nonce, request.now_ns, lifetime_s, client)
+            .is_nonce_good(nonce, request.now_ns, lifetime_s, client)
     }
 
     /// From USERNAME, or from USERHASH where that is a known user's or the allocation's own.
@@ -185,26 +182,37 @@ impl Server {
             .map(Cow::Borrowed)
     }
 
-    /// The credential of `username` that protects this request: the allocation's, else a configured one.
-    fn credential(
-        &self,
-        request: &Request,
-        username: &str,
-        protects: impl Fn(&Credential) -> bool,
-    ) -> Option<Credential> {
+    /// What the allocation of this 5-tuple was made with, if it is this user's.
+    fn allocation_credential(&self, request: &Request, username: &str) -> Option<Credential> {
         let slot = self.table.slot_of(&request.client.five_tuple);
         let held = slot.and_then(|slot| self.table.get(slot));
-        let of_allocation = held
-            .filter(|allocation| &*allocation.username == username)
+        held.filter(|allocation| &*allocation.username == username)
             .map(|allocation| allocation.credential.clone())
-            .filter(&protects);
-        if of_allocation.is_some() {
-            return of_allocation;
+    }
+
+    /// A configured credential that protects the request. Failures count against source and username, and
+    /// past their limit nothing is looked at: a right guess among many wrong ones must not show.
+    fn guess_credential(
+        &self,
+        request: &Request,
+        source: SourcePrefix,
+        username: &str,
+        protects: impl Fn(&Credential) -> bool,
+    ) -> Result<Credential, AuthFailure> {
+        let guess = (source, username);
+        let failures = &self.shared.failures;
+        let now_ns = request.now_ns;
+        if failures.is_exhausted(&guess, now_ns, FAILURE_INTERVAL_US, FAILURES_BURST) {
+            return Err(AuthFailure::TooManyFailures);
         }
-        if request.message.value(REALM) != Some(self.settings.realm.as_bytes()) {
-            return None;
-        }
-        candidates(&self.settings, username, request.now.unix_s()).find(protects)
+        let in_realm = request.message.value(REALM) == Some(self.settings.realm.as_bytes());
+        candidates(&self.settings, username, request.now.unix_s())
+            .filter(|_| in_realm)
+            .find(protects)
+            .ok_or_else(|| {
+                failures.allow(&guess, now_ns, FAILURE_INTERVAL_US, FAILURES_BURST);
+                AuthFailure::Unauthorized
+            })
     }
 }
 

@@ -37,6 +37,18 @@ impl Features {
         [first, 0, 0]
     }
 
+    /// What a nonce says of itself, ours or not (RFC 8489 §9.2.1).
+    pub fn claimed(nonce: &str) -> Self {
+        let coded = nonce
+            .strip_prefix(COOKIE)
+            .and_then(|c| c.get(..FEATURES_LEN));
+        let mut bits = [0; 3];
+        match coded.map(|coded| STANDARD.decode_slice(coded, &mut bits)) {
+            Some(Ok(3)) => Self::of_bits(bits[0]),
+            Some(_) | None => Self::default(),
+        }
+    }
+
     fn of_bits(first: u8) -> Self {
         Self {
             password_algorithms: first & 0x80 != 0,
@@ -86,31 +98,34 @@ impl NonceKeys {
         nonce
     }
 
-    /// The features that a nonce was made with; `None` where it is stale, another address's, or not ours.
-    pub fn check(
-        &self,
-        nonce: &str,
-        now_ns: u64,
-        lifetime_s: u32,
-        client: IpAddr,
-    ) -> Option<Features> {
-        let coded = nonce.strip_prefix(COOKIE)?;
-        let (features, tail) = coded.split_at_checked(FEATURES_LEN)?;
-        let mut first = [0; 3];
-        STANDARD.decode_slice(features, &mut first).ok()?;
-        let mut bytes = [0; STAMP_LEN + MAC_LEN];
-        let len = STANDARD_NO_PAD.decode_slice(tail, &mut bytes).ok()?;
-        let (stamp, found) = bytes.get(..len)?.split_first_chunk::<STAMP_LEN>()?;
-        let features = Features::of_bits(first[0]);
+    /// False where a nonce is stale, another address's, or not ours. What it claims is then not to be believed.
+    pub fn is_good(&self, nonce: &str, now_ns: u64, lifetime_s: u32, client: IpAddr) -> bool {
+        let Some((stamp, found)) = decode(nonce) else {
+            return false;
+        };
+        let features = Features::claimed(nonce);
         let mut keys = std::iter::once(&self.current).chain(&self.previous);
-        if features.bits() != first || !keys.any(|key| is_mac(key, features, stamp, client, found))
-        {
-            return None;
+        if !keys.any(|key| is_mac(key, features, &stamp, client, &found)) {
+            return false;
         }
-        let made_s = u32::from_be_bytes(*stamp.first_chunk()?);
+        let [s0, s1, s2, s3, _, _] = stamp;
+        let made_s = u32::from_be_bytes([s0, s1, s2, s3]);
         // Another worker's reading of the clock may be a little ahead of this one's.
-        (seconds(now_ns).saturating_sub(made_s) < lifetime_s).then_some(features)
+        seconds(now_ns).saturating_sub(made_s) < lifetime_s
     }
+}
+
+/// The stamp and the MAC of a nonce of this form. Another spelling of the same bits is refused.
+fn decode(nonce: &str) -> Option<([u8; STAMP_LEN], [u8; MAC_LEN])> {
+    let coded = nonce.strip_prefix(COOKIE)?;
+    let (features, tail) = coded.split_at_checked(FEATURES_LEN)?;
+    if features != STANDARD.encode(Features::claimed(nonce).bits()) {
+        return None;
+    }
+    let mut bytes = [0; STAMP_LEN + MAC_LEN];
+    let len = STANDARD_NO_PAD.decode_slice(tail, &mut bytes).ok()?;
+    let (stamp, mac) = bytes.get(..len)?.split_first_chunk()?;
+    Some((*stamp, mac.try_into().ok()?))
 }
 
 fn random_key(entropy: &mut dyn Entropy) -> hmac::Key {

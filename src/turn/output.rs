@@ -119,8 +119,9 @@ impl DropReason {
     /// True where a stream that carried this cannot be trusted to be in step any more.
     pub fn closes_stream(self) -> bool {
         match self {
-            Self::Unrecognized | Self::Malformed => true,
-            Self::UnexpectedMessage
+            Self::Unrecognized => true,
+            Self::Malformed
+            | Self::UnexpectedMessage
             | Self::UnknownMethod
             | Self::UnknownAttribute
             | Self::NoAllocation

@@ -12,11 +12,15 @@ use crate::turn::output::{DropReason, Icmp, Output, Prefix, Verdict};
 use crate::turn::ports::RelayId;
 use crate::turn::settings::Limits;
 use std::net::SocketAddr;
+use stun_types::attribute::{AttributeType, RawAttribute};
 use stun_types::message::{
     Message as Wire, MessageClass, MessageType, MessageWrite, MessageWriteVec,
 };
-use turn_types::attribute::{Icmp as IcmpAttribute, XorPeerAddress};
+use turn_types::attribute::XorPeerAddress;
 use turn_types::message::DATA;
+
+/// RFC 8656 §18.13.
+const ICMP: AttributeType = AttributeType::new(0x8004);
 
 impl Server {
     /// Client to peer by channel (RFC 8656 §12.6).
@@ -167,9 +171,8 @@ impl Server {
         let kind = MessageType::from_class_method(MessageClass::Indication, DATA);
         let mut write = Wire::builder(kind, id, MessageWriteVec::with_capacity(64));
         write.push_attribute_unchecked(&XorPeerAddress::new(peer, id));
-        // RFC 8656 §18.13 draws 7 bits of type before 9 bits of code; the crate writes 8 and 8.
-        let kind = icmp.kind << 1;
-        write.push_attribute_unchecked(&IcmpAttribute::new(kind, icmp.code, icmp.data));
+        let attribute = icmp_attribute(peer, icmp);
+        write.push_attribute_unchecked(&RawAttribute::new(ICMP, &attribute));
         self.counters.icmp_indications += 1;
         self.outputs.push_back(Output::Reply {
             client: allocation.client,
@@ -225,6 +228,19 @@ fn data_prefix(transaction_id: [u8; 12], peer: SocketAddr, len: usize) -> Option
     let mut header = [0; DATA_HEADER_LEN_MAX];
     let header_len = indication::data_header(&mut header, transaction_id, peer, len)?;
     Some(Prefix::new(header.get(..header_len)?, padding(len) as u8))
+}
+
+/// Written here, because `turn-types` gives type and code 8 bits each, and RFC 8656 §18.13 gives them 7 and 9.
+///
+/// The data is an MTU, and zero in any other message than those that tell one.
+fn icmp_attribute(peer: SocketAddr, icmp: Icmp) -> [u8; 8] {
+    let tells_mtu = match peer {
+        SocketAddr::V4(_) => (icmp.kind, icmp.code) == (3, 4),
+        SocketAddr::V6(_) => icmp.kind == 2,
+    };
+    let [k, c] = (u16::from(icmp.kind) << 9 | u16::from(icmp.code)).to_be_bytes();
+    let [d0, d1, d2, d3] = if tells_mtu { icmp.data } else { 0 }.to_be_bytes();
+    [0, 0, k, c, d0, d1, d2, d3]
 }
 
 /// The ICMP types that RFC 8656 §11.5 names: unreachable and time exceeded, and ICMPv6's packet too big.

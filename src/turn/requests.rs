@@ -1,6 +1,5 @@
 //! Control messages: parse, authenticate, ask the method's file, answer.
 
-use crate::addr::Transport;
 use crate::stun::message::{Malformed, ParseError};
 use crate::stun::{Class, Message, Reply, classic};
 use crate::time::Now;
@@ -76,13 +75,9 @@ impl Server {
         }
     }
 
-    /// RFC 3489 knew UDP only.
+    /// RFC 3489 knew UDP only, and the framing of streams lets none of this through.
     fn answer_classic(&mut self, client: ClientRef, bytes: &[u8]) -> Result<Verdict, DropReason> {
-        let five_tuple = client.five_tuple;
-        if five_tuple.transport != Transport::Udp {
-            return Err(DropReason::Unrecognized);
-        }
-        let answer = classic::answer(bytes, five_tuple.client.socket_addr());
+        let answer = classic::answer(bytes, client.five_tuple.client.socket_addr());
         let bytes = answer.ok_or(DropReason::Unrecognized)?;
         self.counters
             .count_request(Method::Binding, Answer::Success);

@@ -97,16 +97,16 @@ impl Shared {
         keys.mint(now_ns, client, features)
     }
 
-    pub(super) fn check_nonce(
+    pub(super) fn is_nonce_good(
         &self,
         nonce: &str,
         now_ns: u64,
         lifetime_s: u32,
         client: IpAddr,
-    ) -> Option<Features> {
+    ) -> bool {
         let keys = self.nonce_keys.read();
         keys.unwrap_or_else(PoisonError::into_inner)
-            .check(nonce, now_ns, lifetime_s, client)
+            .is_good(nonce, now_ns, lifetime_s, client)
     }
 }
 

@@ -183,7 +183,7 @@ fn an_answer_leaves_although_the_client_has_finished_writing() {
 #[test]
 fn a_connection_without_an_allocation_is_closed_after_its_time() {
     let server = serve(Settings {
-        stream_idle_s: 0,
+        stream_idle_s: 2,
         ..settings()
     });
     let mut busy = server.tcp_client();

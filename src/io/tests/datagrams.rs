@@ -142,8 +142,9 @@ fn a_closed_port_of_a_peer_is_told_to_the_client() {
     let told = stun_types::message::Message::from_bytes(&told).expect("STUN");
     let icmp = stun_types::attribute::AttributeType::new(0x8004);
     let icmp = told.raw_attribute(icmp).expect("an ICMP attribute");
-    // Reserved, type, code: "port unreachable" (RFC 8656 §18.13).
-    assert_eq!(icmp.value[2..4], [3, 3]);
+    // 7 bits of type and 9 of code (RFC 8656 §18.13): destination unreachable, port unreachable.
+    let type_and_code = u16::from_be_bytes([icmp.value[2], icmp.value[3]]);
+    assert_eq!((type_and_code >> 9, type_and_code & 0x1ff), (3, 3));
     until("counted", || {
         server.metric("relayd_media_icmp_errors_total") == 1
     });
