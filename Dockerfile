@@ -4,14 +4,21 @@
 # Host networking, because a relay needs its thousands of UDP ports as they are, and clients' addresses too.
 
 FROM rust:1.95-slim-trixie AS build
-# aws-lc, the cryptography, is built from C with cmake.
+# For setcap. The C compiler that aws-lc, the cryptography, needs is there.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends cmake g++ libcap2-bin make \
+    && apt-get install -y --no-install-recommends libcap2-bin \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # Dependencies first: they change less often than the code.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs && cargo build --release --locked && rm -rf src
+# The benches are members of the workspace: cargo wants to see them, and builds none of them.
+COPY benches/turnbench/Cargo.toml benches/turnbench/
+COPY benches/proxybench/Cargo.toml benches/proxybench/
+COPY benches/rivals/Cargo.toml benches/rivals/
+RUN for package in . benches/turnbench benches/proxybench benches/rivals; do \
+        mkdir -p $package/src && echo 'fn main() {}' > $package/src/main.rs; \
+    done \
+    && touch src/lib.rs && cargo build --release --locked && rm -rf src
 COPY src src
 COPY config config
 # The capability serves ports below 1024 without root. It travels with the file (BuildKit); a runtime that drops all

@@ -9,10 +9,12 @@ mod signalling;
 mod start;
 
 use crate::config::Config;
+use crate::io;
 use crate::secret::Secret;
 use crate::telemetry;
 use anyhow::Context as _;
 use start::Bound;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -63,6 +65,25 @@ pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
         info!("stopped");
         Ok(())
     })
+}
+
+/// Whether a server could not start since another process has one of its ports.
+pub fn is_port_in_use(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let udp = cause.downcast_ref::<io::BindError>();
+        let socket = cause.downcast_ref::<std::io::Error>();
+        matches!(udp, Some(io::BindError::UdpInUse { .. }))
+            || socket.is_some_and(|error| error.kind() == ErrorKind::AddrInUse)
+    })
+}
+
+/// Whether a server could not start since a port below 1024 is for privileged processes.
+pub fn is_port_denied(error: &anyhow::Error) -> bool {
+    let is_bind = matches!(error.downcast_ref(), Some(io::BindError::Udp { .. }))
+        || error.is::<crate::listen::BindError>();
+    let denied = |cause: &std::io::Error| cause.kind() == ErrorKind::PermissionDenied;
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    is_bind && causes.any(denied)
 }
 
 /// Returns when the last call and tunnel has ended, when the time is up, or at the next signal.

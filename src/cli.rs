@@ -21,6 +21,7 @@ use std::time::Duration;
 
 const CANNOT_START: u8 = 1;
 const BAD_CONFIGURATION: u8 = 64;
+const LOW_PORT_HELP: &str = "ports below 1024 need the capability CAP_NET_BIND_SERVICE: config/relayd.service has it, and `setcap cap_net_bind_service=+ep` gives it to a binary";
 /// What stands for the file in messages when there is none.
 const WITHOUT_FILE: &str = "the built-in first-try configuration";
 
@@ -147,6 +148,12 @@ fn serve(file: Option<&Path>, verbose: u8, ports: Ports) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
+            if file.is_none() && app::is_port_in_use(&error) {
+                eprintln!("  = help: {}", first_try::PORT_HELP);
+            }
+            if app::is_port_denied(&error) {
+                eprintln!("  = help: {LOW_PORT_HELP}");
+            }
             ExitCode::from(CANNOT_START)
         }
     }

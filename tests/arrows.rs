@@ -10,6 +10,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
         "app",
         &[
             "admin",
+            "check",
             "cli",
             "config",
             "first_try",

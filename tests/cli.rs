@@ -1,5 +1,6 @@
 //! The command line of the real binary: what it prints where, and its exit codes.
 
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -178,6 +179,58 @@ fn credential_without_a_secret_ends_with_64_and_says_what_to_do() {
         let output = relayd(line);
         assert_eq!(output.status.code(), Some(64), "{output:?}");
         assert!(stderr(&output).contains("= help: "), "{output:?}");
+    }
+}
+
+/// A person without a file who finds the port taken must know by whom, and how to go on.
+#[test]
+fn a_first_try_whose_port_is_taken_names_the_holder_and_the_way_out() {
+    let (_tcp, tcp) = outside_the_relay_range(|| {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = socket.local_addr().expect("bound").port();
+        (socket, port)
+    });
+    let (_udp, udp) = outside_the_relay_range(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let port = socket.local_addr().expect("bound").port();
+        (socket, port)
+    });
+    let holder = format!("(pid {})", std::process::id());
+    for [turn, tls, admin] in [
+        [tcp.as_str(), "0", "0"],
+        ["0", &tcp, "0"],
+        ["0", "0", &tcp],
+        [&udp, "0", "0"],
+    ] {
+        let output = relayd(&[
+            "--turn-port",
+            turn,
+            "--tls-port",
+            tls,
+            "--admin-port",
+            admin,
+        ]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let text = stderr(&output);
+        assert!(text.contains("error: cannot listen on "), "{text}");
+        assert!(text.contains(&holder), "{text}");
+        assert!(
+            text.contains("--turn-port, --tls-port and --admin-port"),
+            "{text}"
+        );
+    }
+}
+
+/// A bound socket and its port; relayed ports of the first try begin at 49152.
+fn outside_the_relay_range<S>(bind: impl Fn() -> (S, u16)) -> (S, String) {
+    let mut tried = Vec::new();
+    loop {
+        let (socket, port) = bind();
+        if port < 49152 {
+            return (socket, port.to_string());
+        }
+        assert!(tried.len() < 1000, "no port below 49152 is free");
+        tried.push(socket);
     }
 }
 

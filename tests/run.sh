@@ -29,12 +29,20 @@ main() {
     print_versions
 
     suite build "" cargo build --locked
+    if [ "$failed" -gt 0 ]; then
+        echo "== without a build no other suite can run" >&2
+        finish
+        return
+    fi
     suite rust cargo_counts cargo test --locked --no-fail-fast
     export RELAYD_BIN=${RELAYD_BIN:-${CARGO_TARGET_DIR:-target}/debug/relayd}
     RELAYD_BIN=$(realpath -m "$RELAYD_BIN")
     # One file at a time: two browsers and two servers at once starve each other on two cores.
     suite browsers node_counts node --test --test-concurrency=1 --test-reporter=spec tests/browser/*.test.js
+    finish
+}
 
+finish() {
     echo
     echo "$passed passed, $failed failed"
     [ "$failed" -eq 0 ]
@@ -44,7 +52,7 @@ main() {
 install_packages() {
     local wanted=() commands=(
         turnutils_uclient:coturn nginx:nginx-light chromium:chromium firefox-esr:firefox-esr h2load:nghttp2-client certutil:libnss3-tools
-        ip:iproute2 unshare:util-linux openssl:openssl git:git cc:gcc
+        ip:iproute2 unshare:util-linux setpriv:util-linux systemd-analyze:systemd openssl:openssl git:git cc:gcc
     )
     local entry
     for entry in "${commands[@]}"; do

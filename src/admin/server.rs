@@ -36,11 +36,20 @@ pub enum BindError {
         address.port()
     )]
     Exposed { address: SocketAddr },
-    #[error("cannot listen on {address} (admin)")]
+    #[error("cannot listen on {address} (admin){}", held_by(holder))]
     Socket {
         address: SocketAddr,
+        /// Who has the port, when that is known; for the caller to fill in when it is in use.
+        holder: Option<String>,
         source: io::Error,
     },
+}
+
+fn held_by(holder: &Option<String>) -> String {
+    holder
+        .as_ref()
+        .map(|name| format!(": {name} has it"))
+        .unwrap_or_default()
 }
 
 /// The bound admin listener.
@@ -59,7 +68,11 @@ impl Admin {
         if !address.ip().to_canonical().is_loopback() {
             return Err(BindError::Exposed { address });
         }
-        let failed = |source| BindError::Socket { address, source };
+        let failed = |source| BindError::Socket {
+            address,
+            holder: None,
+            source,
+        };
         let listener = TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;

@@ -32,7 +32,10 @@ pub fn reload(running: &mut Running, log: &telemetry::Handle, path: &Path) {
     }
     let kept = restart_only(&running.config, &new);
     for table in &kept {
-        warn!(key = *table, "changed in the file; takes effect at a restart");
+        warn!(
+            key = *table,
+            "changed in the file; takes effect at a restart"
+        );
     }
     info!(file = %path.display(), "reloaded");
     running.config = Config {
@@ -62,12 +65,25 @@ fn apply(running: &Running, log: &telemetry::Handle, new: &Config) -> anyhow::Re
 /// Tables whose change is not in force.
 fn restart_only(old: &Config, new: &Config) -> Vec<&'static str> {
     let changed = [
-        ("listen.udp, server.workers, turn.relay_ports, buffer sizes", old.io != new.io),
-        ("listen.tcp, listen.tls, listen.proxy_protocol_from, listen.timeouts, listen.limits", old.listen != new.listen),
-        ("tls (switched on or off)", old.tls.is_some() != new.tls.is_some()),
+        (
+            "listen.udp, server.workers, turn.relay_ports, buffer sizes",
+            old.io != new.io,
+        ),
+        (
+            "listen.tcp, listen.tls, listen.proxy_protocol_from, listen.timeouts, listen.limits",
+            old.listen != new.listen,
+        ),
+        (
+            "tls (switched on or off)",
+            old.tls.is_some() != new.tls.is_some(),
+        ),
         ("admin.listen", old.admin != new.admin),
         ("log.format", old.log.format != new.log.format),
         ("proxy.test_page", old.test_page != new.test_page),
     ];
-    changed.into_iter().filter(|(_, changed)| *changed).map(|(table, _)| table).collect()
+    changed
+        .into_iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(table, _)| table)
+        .collect()
 }

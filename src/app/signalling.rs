@@ -38,7 +38,11 @@ pub fn spawn(
         .context("cannot make a signalling thread's runtime")?;
     thread::Builder::new()
         .name(format!("signal-{index}"))
-        .spawn(move || LocalSet::new().block_on(&runtime, run(listeners, shared)))
+        .spawn(move || {
+            LocalSet::new().block_on(&runtime, run(listeners, shared));
+            // A lookup before a dead DNS server holds its thread for as long as the system's resolver likes: not the stop.
+            runtime.shutdown_background();
+        })
         .context("cannot start a signalling thread")
 }
 
@@ -98,5 +102,90 @@ impl Handler for Demuxed {
             local.serve(stream, info, draining).await;
             drop(guard);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Media;
+    use crate::listen::Listeners;
+    use crate::proxy::{Addresses, Resolve};
+    use crate::sys::rng::SystemRng;
+    use crate::turn;
+    use std::io::Write;
+    use std::net::TcpStream;
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    /// The system's resolver before a DNS server that does not answer: a thread that cannot be called off.
+    struct Stuck {
+        asked: Sender<()>,
+        released: Arc<Mutex<Receiver<()>>>,
+    }
+
+    impl Resolve for Stuck {
+        fn resolve(&self, _: &str) -> Addresses {
+            let (asked, released) = (self.asked.clone(), Arc::clone(&self.released));
+            Box::pin(async move {
+                let lookup = tokio::task::spawn_blocking(move || {
+                    asked.send(()).expect("the test listens");
+                    let _ = released.lock().expect("one lookup").recv();
+                });
+                lookup.await?;
+                Ok(Vec::new())
+            })
+        }
+    }
+
+    #[test]
+    fn a_lookup_that_does_not_end_does_not_hold_up_the_stop() {
+        let (asked, was_asked) = channel();
+        let (release, released) = channel::<()>();
+        let released = Arc::new(Mutex::new(released));
+        let settings = proxy::Settings {
+            allow: vec!["api.example.com".parse().expect("a rule")],
+            ..proxy::Settings::default()
+        };
+        let proxy = Proxy::with_resolver(settings, Arc::new(Stuck { asked, released }));
+        let media = Media::bind(
+            &crate::io::Settings::default(),
+            Arc::default(),
+            turn::Shared::new(&mut SystemRng),
+        );
+        let media = media.expect("no listener to bind").start();
+        let settings = listen::Settings {
+            tcp: vec![([127, 0, 0, 1], 0).into()],
+            ..listen::Settings::default()
+        };
+        let listeners = Listeners::bind(&settings, 1).expect("bound");
+        let address = listeners.tcp_addresses()[0];
+        let (draining, drain_watch) = watch::channel(false);
+        let (ended, end_watch) = watch::channel(false);
+        let shared = Shared {
+            tls: None,
+            listen: listen::Shared::new(&settings),
+            proxy: proxy.expect("a proxy"),
+            media: media.clone(),
+            draining: drain_watch,
+            ended: end_watch,
+        };
+        let listeners = listeners.into_threads().pop().expect("one thread");
+        let thread = spawn(0, listeners, shared).expect("started");
+
+        let mut client = TcpStream::connect(address).expect("connected");
+        let request = "GET /api.example.com/ HTTP/1.1\r\nHost: proxy.test\r\n\r\n";
+        client.write_all(request.as_bytes()).expect("sent");
+        was_asked.recv().expect("a lookup");
+        draining.send_replace(true);
+        ended.send_replace(true);
+        let (joined, was_joined) = channel();
+        thread::spawn(move || joined.send(thread.join().is_ok()));
+        let ended = was_joined.recv_timeout(Duration::from_secs(20));
+        drop(release);
+        media.stop();
+        media.join();
+        assert_eq!(ended, Ok(true));
     }
 }

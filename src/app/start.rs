@@ -4,6 +4,7 @@ use super::Source;
 use super::signalling;
 use crate::addr::Family;
 use crate::admin::{self, Addresses, Admin, AdminState};
+use crate::check;
 use crate::config::Config;
 use crate::first_try::Banner;
 use crate::io::{Media, MediaHandle};
@@ -12,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::page::{self, Page, PageData};
 use crate::proxy::Proxy;
 use crate::proxy::allowlist::{AllowList, Authority};
+use crate::proxy::respond::ProxyError;
 use crate::sys::clock;
 use crate::sys::holder::{Protocol, holder};
 use crate::sys::limits::{self, Capacity};
@@ -20,6 +22,7 @@ use crate::tls::CertificateSource;
 use crate::{external_ip, tls, turn};
 use anyhow::Context as _;
 use std::fmt;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -30,6 +33,8 @@ use tracing::{info, warn};
 pub struct Bound {
     config: Config,
     facts: Facts,
+    /// What ports, open files and settings together allow.
+    allocations_max: u64,
     tls: Option<Arc<tls::Store>>,
     listeners: Listeners,
     media: Media,
@@ -52,8 +57,9 @@ impl Bound {
             external_ips: find_external_ip(&config)?,
             listeners: config.turn.listeners.clone(),
         };
+        let allocations_max = check::capacity(&config, Some(open_files.soft)).max;
         facts.complete(&mut config);
-        let admin = Admin::bind(&config.admin)?;
+        let admin = bind_admin(&config.admin)?;
         let listeners = bind_listeners(&config.listen, threads)?;
         let shared = turn::Shared::new(&mut SystemRng);
         let media = Media::bind(&config.io, Arc::new(config.turn.clone()), shared)?;
@@ -61,6 +67,7 @@ impl Bound {
         Ok(Self {
             config,
             facts,
+            allocations_max,
             tls,
             listeners,
             media,
@@ -117,7 +124,7 @@ impl Bound {
         let (ended, end_watch) = watch::channel(false);
         let shared = signalling::Shared {
             tls: self.tls.clone(),
-            listen: listen_shared,
+            listen: Arc::clone(&listen_shared),
             proxy: Arc::clone(&self.proxy),
             media: media.clone(),
             draining: drain_watch,
@@ -133,7 +140,7 @@ impl Bound {
             tls = %List(&addresses.tls),
             admin = %admin_address.map_or_else(|| "off".to_owned(), |address| address.to_string()),
             workers = self.config.io.workers,
-            allocations_max = self.config.turn.limits.allocations_total,
+            allocations_max = self.allocations_max,
             connections_max = self.config.listen.connections_total,
             "serving"
         );
@@ -145,7 +152,9 @@ impl Bound {
         }
         if let Source::FirstTry { user, password } = source {
             let bound = with_bound_ports(self.config.clone(), &addresses);
-            println!("{}", Banner::new(&bound, user, password.expose()));
+            let banner = Banner::new(&bound, user, password.expose());
+            // A reader that went away is no reason not to serve.
+            let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
         admin_state.ready(addresses);
         Ok(Running {
@@ -153,6 +162,7 @@ impl Bound {
             facts: self.facts,
             tls: self.tls,
             media,
+            listen: listen_shared,
             proxy: self.proxy,
             admin_state,
             _admin: admin,
@@ -161,6 +171,22 @@ impl Bound {
             threads,
         })
     }
+}
+
+/// Binds the admin listener; blames as [`bind_listeners`] does.
+fn bind_admin(settings: &admin::Settings) -> Result<Option<Admin>, admin::BindError> {
+    Admin::bind(settings).map_err(|mut error| {
+        if let admin::BindError::Socket {
+            address,
+            holder: blamed,
+            source,
+        } = &mut error
+            && source.kind() == ErrorKind::AddrInUse
+        {
+            *blamed = holder(Protocol::Tcp, *address).map(|holder| holder.to_string());
+        }
+        error
+    })
 }
 
 /// Binds the TCP and TLS listeners; an address in use is blamed on the process that has it.
@@ -188,7 +214,8 @@ fn warn_of_certificate(config: &Config) {
     }
     if let Ok(inspection) = tls::inspect(settings, &config.domain, clock::now().unix_s()) {
         for warning in &inspection.warnings {
-            warn!(%warning, "certificate");
+            // By the reason the log tells two warnings apart, instead of folding them into one.
+            warn!(reason = %warning, "certificate");
         }
     }
 }
@@ -298,6 +325,7 @@ fn page_data(
                     .any(|route| route.prefix == prefix)
             },
         ),
+        error_labels: ProxyError::ALL.iter().map(|error| error.label()).collect(),
     }
 }
 
@@ -308,6 +336,7 @@ pub struct Running {
     pub facts: Facts,
     pub tls: Option<Arc<tls::Store>>,
     pub media: MediaHandle,
+    listen: Arc<listen::Shared>,
     pub proxy: Arc<Proxy>,
     admin_state: Arc<AdminState>,
     _admin: Option<admin::Running>,
@@ -330,6 +359,7 @@ impl Running {
             allocations: self.media.allocation_count(),
             requests,
             tunnels,
+            connections: self.listen.http_connections(),
         }
     }
 
@@ -353,6 +383,9 @@ pub struct Calls {
     allocations: usize,
     requests: usize,
     tunnels: usize,
+    /// HTTP connections: an answer that the proxy is done with may still be on its way to a slow client. Those without a
+    /// request are closed when the drain begins.
+    connections: u32,
 }
 
 impl Calls {
@@ -361,6 +394,7 @@ impl Calls {
             allocations: 0,
             requests: 0,
             tunnels: 0,
+            connections: 0,
         }
     }
 }
@@ -371,10 +405,11 @@ impl fmt::Display for Calls {
             allocations,
             requests,
             tunnels,
+            connections,
         } = self;
         write!(
             f,
-            "{allocations} allocations, {requests} requests, {tunnels} tunnels"
+            "{allocations} allocations, {requests} requests, {tunnels} tunnels, {connections} HTTP connections"
         )
     }
 }

@@ -258,29 +258,32 @@ pub fn date(unix_s: i64) -> String {
     }
 }
 
-fn relay(config: &Config, machine: &Machine) -> Relay {
-    let addresses = relay_addresses(config);
+/// How many allocations can live at once under this open-files limit; the start-up line tells the same.
+pub fn capacity(config: &Config, open_files: Option<u64>) -> Capacity {
     let (low, high) = config.io.relay_ports;
     let ports = u64::from(high - low) + 1;
-    let by_ports = ports * addresses.len().max(1) as u64;
-    let sockets = config.io.workers * (config.io.udp.len() + config.listen.tcp.len())
-        + config.io.workers * config.listen.tls.len();
-    let by_open_files = machine
-        .open_files_max
-        .map(|files| u64::from(limits::capacity(files, sockets).allocations));
+    let by_ports = ports * relay_addresses(config).len().max(1) as u64;
+    let listeners = config.io.udp.len() + config.listen.tcp.len() + config.listen.tls.len();
+    let sockets = config.io.workers * listeners;
+    let by_open_files =
+        open_files.map(|files| u64::from(limits::capacity(files, sockets).allocations));
     let by_setting = Some(u64::from(config.turn.limits.allocations_total)).filter(|n| *n > 0);
     let bounds = [Some(by_ports), by_open_files, by_setting];
+    Capacity {
+        max: bounds.into_iter().flatten().min().unwrap_or(by_ports),
+        by_ports,
+        by_open_files,
+        open_files,
+        by_setting,
+    }
+}
+
+fn relay(config: &Config, machine: &Machine) -> Relay {
     Relay {
-        addresses,
+        addresses: relay_addresses(config),
         ask: config.external_ip_stun.clone(),
         ports: config.io.relay_ports,
-        allocations: Capacity {
-            max: bounds.into_iter().flatten().min().unwrap_or(by_ports),
-            by_ports,
-            by_open_files,
-            open_files: machine.open_files_max,
-            by_setting,
-        },
+        allocations: capacity(config, machine.open_files_max),
         lifetime_default_s: config.turn.default_lifetime_s,
         lifetime_max_s: config.turn.max_lifetime_s,
     }

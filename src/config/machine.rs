@@ -14,7 +14,7 @@ pub struct Machine {
     pub cpus: usize,
     /// `net.core.rmem_max`, in bytes.
     pub rmem_max: Option<u64>,
-    /// The hard limit of open files, to which relayd raises its own.
+    /// The open-files limit in force: `relayd check` raises it first, as the server does.
     pub open_files_max: Option<u64>,
     /// Wall clock, in seconds since 1970.
     pub unix_s: u64,
@@ -32,7 +32,7 @@ impl Machine {
             addresses: interfaces::interface_addresses().unwrap_or_default(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             rmem_max: limits::rmem_max().map(|bytes| bytes as u64),
-            open_files_max: limits::open_files().ok().map(|files| files.hard),
+            open_files_max: limits::open_files().ok().map(|files| files.soft),
             unix_s: clock::now().unix_s(),
         }
     }

@@ -66,6 +66,11 @@ impl Shared {
         self.table().total
     }
 
+    /// HTTP connections at once, WebSockets included.
+    pub fn http_connections(&self) -> u32 {
+        self.metrics.http_connections()
+    }
+
     /// Counts a connection whose client address may still be unknown (it follows in the PROXY header).
     pub(super) fn admit(self: &Arc<Self>) -> Result<ConnectionGuard, Reason> {
         let mut table = self.table();

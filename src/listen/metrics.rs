@@ -207,6 +207,13 @@ impl Metrics {
         self.closed.get_or_create(&ReasonLabels { reason }).get()
     }
 
+    /// Connections that were handed over as HTTP and have not ended.
+    pub(super) fn http_connections(&self) -> u32 {
+        let protocol = Protocol::Http;
+        let open = self.connections.get_or_create(&ProtocolLabels { protocol });
+        u32::try_from(open.get()).unwrap_or(0)
+    }
+
     pub(super) fn opened(&self, protocol: Protocol) {
         self.connections
             .get_or_create(&ProtocolLabels { protocol })

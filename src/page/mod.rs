@@ -41,6 +41,8 @@ pub struct PageData {
     pub self_signed: Option<Vec<u8>>,
     /// What to fetch and open through the proxy.
     pub probes: Vec<Probe>,
+    /// The labels of the proxy's own errors: they tell relayd's answer from the host's.
+    pub error_labels: Vec<&'static str>,
 }
 
 /// The page, made once; answering costs a reference count.
@@ -156,6 +158,7 @@ fn data_text(data: &PageData) -> String {
         "self_signed": data.self_signed.is_some(),
         "key_sha256": data.self_signed.as_deref().and_then(key_hash),
         "probes": probes,
+        "error_labels": data.error_labels,
     })
     .to_string()
     .replace('<', "\\u003c")
@@ -181,6 +184,7 @@ mod tests {
             credential: Some(Secret::new("</script><script>alert(1)</script>")),
             self_signed: None,
             probes: probes(|_, _| true, |_| true),
+            error_labels: vec!["host_not_allowed"],
         }
     }
 
@@ -273,6 +277,7 @@ mod tests {
         assert_eq!(data["credential"], "</script><script>alert(1)</script>");
         assert_eq!(data["tls_port"], 8443);
         assert_eq!(data["probes"][0]["expect_text"], "Trouter");
+        assert_eq!(data["error_labels"][0], "host_not_allowed");
     }
 
     #[test]

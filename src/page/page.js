@@ -5,7 +5,7 @@
   const data = JSON.parse(document.getElementById('relayd-data').textContent);
   const byId = (id) => document.getElementById(id);
   const TRANSPORTS = { udp: 'UDP', tcp: 'TCP', tls: 'TLS' };
-  const RELAY_WAIT_MS = 20000, CONNECT_WAIT_MS = 20000, ECHO_WAIT_MS = 5000, VIDEO_WAIT_MS = 10000, PROBE_WAIT_MS = 20000;
+  const RELAY_WAIT_MS = 20000, REFUSED_WAIT_MS = 2000, CONNECT_WAIT_MS = 20000, ECHO_WAIT_MS = 5000, VIDEO_WAIT_MS = 10000, PROBE_WAIT_MS = 20000;
   const ECHOES = 10, FRAMES_WANTED = 20, BODY_SHOWN = 400;
 
   let publish;
@@ -174,7 +174,11 @@
       connection.addEventListener('icegatheringstatechange', () => {
         if (connection.iceGatheringState === 'complete') resolve(null);
       });
-      connection.addEventListener('icecandidateerror', (event) => errors.push({ code: event.errorCode, text: event.errorText }));
+      connection.addEventListener('icecandidateerror', (event) => {
+        errors.push({ code: event.errorCode, text: event.errorText });
+        // The server has spoken; another network interface may still do better, but not after half a minute of gathering.
+        if (event.errorCode !== 701) setTimeout(resolve, REFUSED_WAIT_MS, null);
+      });
     });
   }
 
@@ -269,6 +273,9 @@
     }
     if (told && /host lookup/i.test(told.text)) return `The browser found no address for the name ${server.host}.`;
     if (server.transport === 'tls') return tlsFix(server, where);
+    if (!told && navigator.userAgent.includes('Firefox/') && isPrivate(server.host)) {
+      return `${where} was not reached. Firefox makes no call from a machine without a default route, even to itself; otherwise check that relayd listens on this port.`;
+    }
     const udp = server.transport === 'udp' ? ' UDP is often blocked in company networks; then TCP or TLS must work.' : '';
     return `${where} was not reached. Check that relayd listens on it, that the server's firewall or cloud security group opens it, and that ${server.host} is the server's address.${udp}`;
   }
@@ -316,7 +323,7 @@
     if (probe.expect_text && (answer.status !== 200 || answer.body.trim() !== probe.expect_text)) {
       throw new Failure(`Expected 200 and "${probe.expect_text}", got ${answer.status}.`, 'The host answered, but not as the vendor\'s SDK wants. Is this the vendor\'s own server, and is its service up?', { body: answer.body.slice(0, BODY_SHOWN) });
     }
-    if (probe.expect_text) row.fact('Answer', probe.expect_text);
+    row.fact('Answer', probe.expect_text || 'came from the host itself');
   }
 
   async function webSocketProbe(probe, row, result) {
@@ -358,12 +365,12 @@
     }
   }
 
-  /** relayd's own errors are a small JSON body with an `error`; anything else came from the host. */
+  /** relayd's own errors are a small JSON body with one of its labels; anything else came from the host. */
   function ownError(answer) {
     if (answer.status < 400 || !/^application\/json/i.test(answer.type)) return null;
     try {
       const body = JSON.parse(answer.body);
-      return typeof body.error === 'string' ? body : null;
+      return data.error_labels.includes(body.error) ? body : null;
     } catch {
       return null;
     }

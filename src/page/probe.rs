@@ -84,7 +84,7 @@ const KNOWN: [(Needs, Probe); 5] = [
             vendor: "Agora",
             title: "server choice",
             kind: ProbeKind::Fetch,
-            path: "/ap/?url=webrtc2-ap-web-1.agora.io/",
+            path: "/webrtc2-ap-web-1.agora.io/",
             expect: Expect::Answer,
         },
     ),

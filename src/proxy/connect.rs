@@ -269,6 +269,18 @@ mod tests {
         assert!(alternate(Vec::new()).is_empty());
     }
 
+    /// PROXY.md "Do better" 11: a WebSocket may be silent for an hour, and its upstream gone meanwhile.
+    #[tokio::test]
+    async fn upstream_sockets_have_no_delay_and_keepalive() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let socket = open(address).await.expect("connected");
+        assert!(socket.nodelay().expect("open"));
+        let socket = socket2::SockRef::from(&socket);
+        assert!(socket.keepalive().expect("open"));
+        assert_eq!(socket.tcp_keepalive_time().expect("open"), KEEPALIVE);
+    }
+
     #[test]
     fn a_ca_file_that_is_missing_or_empty_or_garbage_is_told_apart() {
         let dir = std::env::temp_dir();

@@ -19,7 +19,9 @@ use super::upstream::{Connect, Upgraded, Upstream};
 use super::{Compiled, Local, cookies};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+};
 use http::{header, request};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -110,7 +112,8 @@ impl Exchange<'_> {
 
     fn admit(&self, record: &Record) -> Result<(), ProxyError> {
         let limits = &self.compiled.settings.limits;
-        if self.parts.headers.len() > limits.headers {
+        let too_large = head_bytes(self.parts) > limits.header_bytes;
+        if too_large || self.parts.headers.len() > limits.headers {
             return Err(ProxyError::HeadersTooLarge);
         }
         let rates = &self.local.proxy.rates;
@@ -132,7 +135,9 @@ impl Exchange<'_> {
                 Some(respond(ProxyError::Draining, &self.origin))
             }
             "/readyz" => Some(self.plain("ready\n")),
-            _ => self.local.proxy.page(self.parts),
+            // The page of a first try holds a TURN credential: it is not for whoever listens on the way.
+            _ if self.connection.info.tls => self.local.proxy.page(self.parts),
+            _ => None,
         }
     }
 
@@ -189,6 +194,10 @@ impl Exchange<'_> {
             return Err(ProxyError::BodyTooLarge);
         }
         let websocket = headers::is_websocket(self.parts);
+        // RFC 6455 §10.2: a page may open one anywhere and read all of it; no other check of its origin comes.
+        if websocket && self.origin == Origin::Denied {
+            return Err(ProxyError::OriginNotAllowed);
+        }
         if websocket && !body.is_end_stream() {
             return Err(ProxyError::BadRequest);
         }
@@ -451,6 +460,16 @@ impl Journey<'_> {
         }
         Ok(response)
     }
+}
+
+/// The request's head as HTTP/1.1 writes it, in bytes.
+fn head_bytes(parts: &request::Parts) -> usize {
+    let target = parts.uri.path_and_query().map_or(0, |pq| pq.as_str().len());
+    let first = parts.method.as_str().len() + target + "  HTTP/1.1\r\n\r\n".len();
+    let field = |(name, value): (&HeaderName, &HeaderValue)| {
+        name.as_str().len() + value.len() + ": \r\n".len()
+    };
+    first + parts.headers.iter().map(field).sum::<usize>()
 }
 
 /// Declares how the body is framed and that trailers are welcome, anew for this hop.

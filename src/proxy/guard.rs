@@ -144,7 +144,7 @@ impl<S> Guard<S> {
         Self {
             stream,
             activity,
-            framing: Framing::new(limits.header_bytes.saturating_mul(2)),
+            framing: Framing::new(limits.parsed_bytes().saturating_mul(2)),
             header_time: timeouts.request_header,
             idle_time: timeouts.idle,
             write_time: timeouts.body_idle,

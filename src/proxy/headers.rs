@@ -37,13 +37,15 @@ const HOP_BY_HOP: [HeaderName; 12] = [
 ];
 
 /// Would bind relayd's own origin, which serves every vendor.
-const ORIGIN_WIDE: [HeaderName; 6] = [
+const ORIGIN_WIDE: [HeaderName; 7] = [
     header::ALT_SVC,
     header::STRICT_TRANSPORT_SECURITY,
     HeaderName::from_static("nel"),
     HeaderName::from_static("report-to"),
     HeaderName::from_static("reporting-endpoints"),
     HeaderName::from_static("clear-site-data"),
+    // A worker with the scope `/` would see the requests to every vendor.
+    HeaderName::from_static("service-worker-allowed"),
 ];
 
 /// Judges a request before anything is done for it and returns the authority that the client used.

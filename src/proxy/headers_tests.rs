@@ -281,6 +281,7 @@ fn an_answer_loses_its_hop_and_what_would_bind_relayds_origin() {
         ("report-to", "{}"),
         ("reporting-endpoints", "a=\"b\""),
         ("clear-site-data", "\"*\""),
+        ("service-worker-allowed", "/"),
         ("access-control-allow-origin", "*"),
         ("content-type", "application/json"),
         ("content-length", "2"),

@@ -131,6 +131,14 @@ pub struct Limits {
     pub requests_per_s_per_address: u32,
 }
 
+impl Limits {
+    /// What the parsers take of a head, in bytes. More than `header_bytes`: a parser refuses without a word to the page,
+    /// so a head that is a little too large is left to the service, whose answer has a body and CORS.
+    fn parsed_bytes(&self) -> usize {
+        self.header_bytes.saturating_mul(2)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

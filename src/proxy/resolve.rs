@@ -2,6 +2,9 @@
 //!
 //! The cache holds what the resolver said, not what the rules say about it: every use is judged afresh, so that a reload
 //! takes effect at once. One cache for each thread; at most [`NAMES_MAX`] names.
+//!
+//! A suffix rule lets anybody ask for names that do not exist. They neither push out the names that do nor stand in their way:
+//! failures are forgotten first, and what has resolved before does not queue behind what never has.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,7 +23,7 @@ const POSITIVE: Duration = Duration::from_secs(30);
 /// How long a failure is remembered.
 const NEGATIVE: Duration = Duration::from_secs(5);
 const NAMES_MAX: usize = 1024;
-/// Lookups at once. Each of the system's holds a thread until it ends, also when nobody waits for it any more.
+/// Lookups at once, of names that have resolved before and of others each. Each of the system's holds a thread until it ends, also when nobody waits for it any more.
 const LOOKUPS_MAX: usize = 16;
 
 /// The addresses of a name, in the order in which they are to be tried.
@@ -62,7 +65,8 @@ type Known = Result<Rc<[IpAddr]>, Unresolved>;
 pub(super) struct Cache {
     resolver: Arc<dyn Resolve>,
     names: RefCell<HashMap<Box<str>, (Known, Instant)>>,
-    lookups: Arc<Semaphore>,
+    first_lookups: Arc<Semaphore>,
+    later_lookups: Arc<Semaphore>,
 }
 
 impl Cache {
@@ -70,7 +74,8 @@ impl Cache {
         Self {
             resolver,
             names: RefCell::default(),
-            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            first_lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            later_lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
         }
     }
 
@@ -94,7 +99,12 @@ impl Cache {
     }
 
     async fn ask(&self, host: &str) -> Known {
-        let permit = Arc::clone(&self.lookups).acquire_owned().await;
+        let has_resolved = matches!(self.names.borrow().get(host), Some((Ok(_), _)));
+        let lookups = match has_resolved {
+            true => &self.later_lookups,
+            false => &self.first_lookups,
+        };
+        let permit = Arc::clone(lookups).acquire_owned().await;
         // Another request may have learned it while this one waited.
         if let Some(known) = self.known(host) {
             return known;
@@ -119,6 +129,9 @@ impl Cache {
         let now = Instant::now();
         let kept = if known.is_ok() { POSITIVE } else { NEGATIVE };
         let mut names = self.names.borrow_mut();
+        if names.len() >= NAMES_MAX && !names.contains_key(host) {
+            names.retain(|_, (known, _)| known.is_ok());
+        }
         if names.len() >= NAMES_MAX && !names.contains_key(host) {
             names.retain(|_, (_, until)| now < *until);
             if names.len() >= NAMES_MAX {
@@ -223,6 +236,38 @@ mod tests {
             }
         });
         assert_eq!(asked.load(Ordering::Relaxed), LOOKUPS_MAX);
+    }
+
+    /// With `*.example` allowed anybody can ask for names that do not exist, as fast as he likes.
+    #[test]
+    fn made_up_names_neither_hold_up_nor_push_out_those_that_exist() {
+        struct Selective;
+        impl Resolve for Selective {
+            fn resolve(&self, host: &str) -> Addresses {
+                match host {
+                    "good.example" => Box::pin(async { Ok(vec![IpAddr::from([192, 0, 2, 1])]) }),
+                    slow if slow.starts_with("slow") => Box::pin(std::future::pending()),
+                    _ => Box::pin(async { Err(io::ErrorKind::NotFound.into()) }),
+                }
+            }
+        }
+        let cache = Cache::new(Arc::new(Selective));
+        block_on(async {
+            assert!(cache.lookup("good.example", WAIT).await.is_ok());
+            for n in 0..2 * NAMES_MAX {
+                let _ = cache.lookup(&format!("{n}.example"), WAIT).await;
+            }
+            assert!(cache.known("good.example").is_some());
+            for n in 0..LOOKUPS_MAX {
+                let name = format!("slow{n}.example");
+                let _ = cache.lookup(&name, Duration::from_millis(1)).await;
+            }
+            // Its time is over.
+            if let Some((_, until)) = cache.names.borrow_mut().get_mut("good.example") {
+                *until = Instant::now();
+            }
+            assert!(cache.lookup("good.example", WAIT).await.is_ok());
+        });
     }
 
     #[test]

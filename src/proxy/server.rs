@@ -36,6 +36,10 @@ const BUFFER_BYTES_MIN: usize = 8 << 10;
 const BUFFER_BYTES: usize = 64 << 10;
 /// What hyper parses without an allocation.
 const HEADERS_INLINE: usize = 100;
+/// What a client may send of one request body, and of all of a connection, before an upstream takes it, in bytes: what
+/// thousands of connections that wait for a slow upstream hold in memory.
+const STREAM_WINDOW_BYTES: u32 = 128 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 /// How long an HTTP/2 connection may be silent before it is asked whether it lives.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -196,11 +200,11 @@ where
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)
-        .max_header_size(settings.limits.header_bytes)
+        .max_header_size(settings.limits.parsed_bytes())
         .max_buf_size(
             settings
                 .limits
-                .header_bytes
+                .parsed_bytes()
                 .max(BUFFER_BYTES)
                 .max(BUFFER_BYTES_MIN),
         );
@@ -289,7 +293,9 @@ where
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(limits.h2_streams)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.parsed_bytes()).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service(local, Rc::clone(&connection)));
     let mut serving = pin!(serving);

@@ -124,7 +124,8 @@ impl Store {
             .map_err(Error::Setup)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>);
-        config.alpn_protocols = [ALPN_H2, ALPN_HTTP11, ALPN_TURN, ALPN_NAT_DISCOVERY]
+        // In order of preference: who offers a STUN name means it, and coturn's clients offer http/1.1 beside it.
+        config.alpn_protocols = [ALPN_TURN, ALPN_NAT_DISCOVERY, ALPN_H2, ALPN_HTTP11]
             .map(<[u8]>::to_vec)
             .to_vec();
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(Error::Setup)?;

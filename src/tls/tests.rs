@@ -19,10 +19,10 @@ fn good_files_are_loaded_with_all_protocols_and_tickets() {
     assert_eq!(
         alpn,
         [
-            b"h2" as &[u8],
-            b"http/1.1",
-            b"stun.turn",
-            b"stun.nat-discovery"
+            b"stun.turn" as &[u8],
+            b"stun.nat-discovery",
+            b"h2",
+            b"http/1.1"
         ]
     );
     assert!(config.ticketer.enabled());

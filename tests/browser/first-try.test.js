@@ -50,7 +50,7 @@ function inside() {
     assert.match(printed, /turns?:/, printed);
   });
 
-  for (const [name, launch] of [['chromium', launchTrusting], ['firefox', () => launchFirefox({ certificates: 'ignore' })]]) {
+  for (const [name, launch] of [['chromium', launchTrusting], ['firefox', () => launchFirefox({ certificates: 'ignore', offline: true })]]) {
     describe(`the first page in ${name}`, () => {
       let browser;
       before(async () => {

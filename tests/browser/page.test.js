@@ -1,5 +1,7 @@
 // The built-in page switched on in a configuration: the form is filled in, and its probes reach a stub of the vendors' hosts.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import https from 'node:https';
 import { after, before, describe, test } from 'node:test';
 import { launchChromium, launchFirefox } from './lib/browsers.js';
 import { authority } from './lib/certs.js';
@@ -30,6 +32,28 @@ after(async () => {
   await relayd?.stop();
   await upstream?.stop();
   work.remove();
+});
+
+/** The headers of an answer to a request that another origin's page would make. */
+function headersFor(path) {
+  return new Promise((resolve, reject) => {
+    const options = { ca: readFileSync(ca.ca), servername: 'localhost', headers: { origin: 'https://elsewhere.test' } };
+    https.get(`${relayd.https}${path}`, options, (answer) => {
+      answer.resume();
+      answer.on('end', () => resolve({ status: answer.statusCode, ...answer.headers }));
+    }).on('error', reject);
+  });
+}
+
+test('the page can carry a credential, so no other origin may read it', async () => {
+  const page = await headersFor('/');
+  assert.equal(page.status, 200);
+  assert.equal(page['access-control-allow-origin'], undefined);
+  assert.equal(page['cross-origin-resource-policy'], 'same-origin');
+  assert.equal(page['cache-control'], 'no-store');
+  assert.match(page['content-security-policy'], /default-src 'none'.*frame-ancestors 'none'/);
+  const proxied = await headersFor('/go.trouter.communication.microsoft.com/?check=1');
+  assert.equal(proxied['access-control-allow-origin'], 'https://elsewhere.test', 'as everything from the proxy may be');
 });
 
 for (const [name, launch] of [

@@ -306,6 +306,27 @@ impl Server {
         );
     }
 
+    pub fn is_relayd(&self) -> bool {
+        self.admin.is_some()
+    }
+
+    /// Packets to peers and to clients, by the log lines of all allocations that have ended.
+    pub fn relayed_packets(&self) -> (u64, u64) {
+        let lines = self.output.lines.lock().expect("no holder panics");
+        let ends = lines
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|line| line["message"] == "allocation ended");
+        let count =
+            |line: &Value, field: &str| line[field].as_u64().expect("an end counts its packets");
+        ends.fold((0, 0), |(to_peer, to_client), line| {
+            (
+                to_peer + count(&line, "to_peer_packets"),
+                to_client + count(&line, "to_client_packets"),
+            )
+        })
+    }
+
     /// The body of an admin page.
     pub fn admin_get(&self, path: &str) -> std::io::Result<String> {
         let admin = self.admin.expect("relayd has an admin listener");

@@ -1,8 +1,9 @@
 //! The client of the `turn` crate over UDP: allocation, permission, echo both ways, a channel, refresh, close.
 
-use crate::support::{PASSWORD, REALM, Server, USER, start};
+use crate::support::{PASSWORD, REALM, USER, start};
 use std::net::{SocketAddr, UdpSocket as StdUdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -12,11 +13,11 @@ use webrtc_util::Conn;
 /// For one answer over loopback.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn client(server: &Server) -> Client {
+async fn client(server: SocketAddr) -> Client {
     let socket = UdpSocket::bind("127.0.0.1:0")
         .await
         .expect("loopback has a free port");
-    let address = server.udp().to_string();
+    let address = server.to_string();
     let config = ClientConfig {
         stun_serv_addr: address.clone(),
         turn_serv_addr: address,
@@ -68,7 +69,7 @@ async fn assert_echo(relay: &impl Conn, relayed: SocketAddr, peer: &UdpSocket, p
 #[tokio::test]
 async fn turn_crate_relays_both_ways_and_gives_its_port_back() {
     let mut server = start("turn-crate");
-    let client = client(&server).await;
+    let client = client(server.udp()).await;
     let mapped = timeout(PATIENCE, client.send_binding_request())
         .await
         .expect("in time")
@@ -126,7 +127,7 @@ async fn relayed(relay: &impl Conn) -> (Vec<u8>, SocketAddr) {
 #[tokio::test]
 async fn two_turn_crate_clients_call_each_other_by_their_relayed_addresses() {
     let mut server = start("turn-crate-pair");
-    let (one, two) = (client(&server).await, client(&server).await);
+    let (one, two) = (client(server.udp()).await, client(server.udp()).await);
     let first = timeout(PATIENCE, one.allocate())
         .await
         .expect("in time")
@@ -191,5 +192,102 @@ async fn turn_crate_with_a_wrong_password_gets_no_allocation() {
     client.listen().await.expect("the client reads its socket");
     let refused = timeout(PATIENCE, client.allocate()).await.expect("in time");
     assert!(refused.is_err());
+    server.assert_alive();
+}
+
+/// A datagram forwarder between one client and the server that counts the successes of each method.
+struct Tap {
+    addr: SocketAddr,
+    refreshes: Arc<AtomicU32>,
+    permissions: Arc<AtomicU32>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Tap {
+    async fn start(server: SocketAddr) -> Self {
+        let near = UdpSocket::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port");
+        let far = UdpSocket::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port");
+        far.connect(server)
+            .await
+            .expect("the server is on loopback");
+        let addr = near.local_addr().expect("a bound socket has an address");
+        let (refreshes, permissions) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (refreshed, permitted) = (Arc::clone(&refreshes), Arc::clone(&permissions));
+        let task = tokio::spawn(async move {
+            let (mut up, mut down) = (vec![0; 2048], vec![0; 2048]);
+            let mut client = None;
+            loop {
+                tokio::select! {
+                    Ok((len, from)) = near.recv_from(&mut up) => {
+                        client = Some(from);
+                        let _ = far.send(&up[..len]).await;
+                    }
+                    Ok(len) = far.recv(&mut down) => {
+                        match down.first_chunk() {
+                            Some([0x01, 0x04]) => drop(refreshed.fetch_add(1, Ordering::Release)),
+                            Some([0x01, 0x08]) => drop(permitted.fetch_add(1, Ordering::Release)),
+                            Some(_) | None => {}
+                        }
+                        if let Some(client) = client {
+                            let _ = near.send_to(&down[..len], client).await;
+                        }
+                    }
+                }
+            }
+        });
+        Self {
+            addr,
+            refreshes,
+            permissions,
+            task,
+        }
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The client refreshes at half its lifetime of ten minutes: its clock is moved there, the server's is not.
+#[tokio::test]
+async fn turn_crate_refreshes_its_allocation_and_permission_and_goes_on() {
+    let mut server = start("turn-crate-refresh");
+    let tap = Tap::start(server.udp()).await;
+    let client = client(tap.addr).await;
+    let relay = timeout(PATIENCE, client.allocate())
+        .await
+        .expect("in time")
+        .expect("Allocate succeeds");
+    let relayed = relay
+        .local_addr()
+        .expect("an allocation has a relayed address");
+    let peer = UdpSocket::bind("127.0.0.1:0")
+        .await
+        .expect("loopback has a free port");
+    assert_echo(&relay, relayed, &peer, b"before").await;
+    let permissions = tap.permissions.load(Ordering::Acquire);
+    assert_eq!(tap.refreshes.load(Ordering::Acquire), 0);
+
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(301)).await;
+    tokio::time::resume();
+    let refreshed = async {
+        while tap.refreshes.load(Ordering::Acquire) == 0
+            || tap.permissions.load(Ordering::Acquire) == permissions
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, refreshed)
+        .await
+        .expect("Refresh and CreatePermission succeed");
+    assert_echo(&relay, relayed, &peer, b"after").await;
+    client.close().await.expect("the client closes");
     server.assert_alive();
 }

@@ -146,7 +146,6 @@ scenario!(
 
 scenario!(
     /// A nonce of a 401 is good for the next Allocate: libwebrtc does not try a third time.
-    #[ignore = "SIGHUP does not reload yet"]
     a_nonce_survives_a_reload, crate::play_relayd, Setup::default(), subject => {
     let mut clients: Vec<Client> = (0..8).map(|_| subject.alice(Kind::Udp)).collect();
     for client in &mut clients {
@@ -180,7 +179,6 @@ fn wait_for_user(
 
 scenario!(
     /// An error to a Refresh drops a call: an allocation keeps the key it was made with.
-    #[ignore = "SIGHUP does not reload yet"]
     a_live_allocation_outlives_the_removal_of_its_user, crate::play_relayd, Setup::default(), subject => {
     let mut caller = subject.bob(Kind::Udp);
     caller.allocate()?;

@@ -72,7 +72,7 @@ scenario!(an_idle_server_ends_on_the_first_signal, crate::play_relayd, Setup::de
     ensure(status.success(), format!("ended with {status}"))
 });
 
-scenario!(    #[ignore = "SIGHUP does not reload yet"]
+scenario!(
     a_reload_that_fails_changes_nothing, crate::play_relayd, Setup::default(), subject => {
     let mut call = subject.alice(Kind::Udp);
     call.allocate()?;

@@ -55,6 +55,27 @@ fn a_get_over_http_2_is_served_with_its_length_and_cors() {
     assert!(seen.start.ends_with(" HTTP/1.1"));
 }
 
+/// PROXY.md "Time limits and sizes"; RFC 8441 is not offered, so browsers open WebSockets over HTTP/1.1.
+#[test]
+fn the_settings_offer_128_streams_and_no_extended_connect() {
+    let (_origin, relayd) = plain(&["api.example.com"]);
+    let mut client = relayd.connect_alpn(&["h2"]);
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    // RFC 9113 §3.4: the server's first frame is SETTINGS.
+    let head = client.exactly(9);
+    assert_eq!((head[3], head[4]), (4, 0), "{head:?}");
+    let payload = client.exactly(usize::from(head[2]));
+    let settings: Vec<(u16, u32)> = payload
+        .chunks_exact(6)
+        .map(|s| {
+            let value = [s[2], s[3], s[4], s[5]];
+            (u16::from_be_bytes([s[0], s[1]]), u32::from_be_bytes(value))
+        })
+        .collect();
+    assert!(settings.contains(&(3, 128)), "{settings:?}");
+    assert!(!settings.contains(&(8, 1)), "{settings:?}");
+}
+
 #[test]
 fn hop_by_hop_headers_of_the_upstream_do_not_reach_an_http_2_client() {
     let (_origin, relayd) = serving(&["api.example.com"], |_, wire| {

@@ -1,10 +1,10 @@
 //! PROXY.md "Do better" 14 and the binary around the proxy: health, logs, metrics, a clean stop.
 
 use super::World;
-use super::plain;
 use super::web::client::Client;
 use super::web::origin::{Origin, Then, accept_websocket, echo_bytes, ok};
 use super::web::relayd::Relayd;
+use super::{plain, serving};
 
 const TARGET: &str = "/api.example.com/x";
 
@@ -98,6 +98,97 @@ fn sigterm_refuses_new_connections_lets_tunnels_and_requests_end_and_exits_0() {
     assert_eq!(request.answer().text(), "late but whole");
     drop((tunnel, request));
     assert_eq!(relayd.wait(), Some(0));
+}
+
+#[test]
+fn sigterm_does_not_wait_for_connections_without_a_request() {
+    let (_origin, mut relayd) = plain(&["api.example.com"]);
+    let mut idle = relayd.connect();
+    idle.send(relayd.head("GET", TARGET, &[], 0));
+    assert_eq!(idle.answer().status(), 200);
+    let mut fresh = relayd.connect();
+    let mut h2 = relayd.connect_alpn(&["h2"]);
+    h2.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    h2.send(h2_frame(4, 0, 0, &[]));
+    let mut pings = |answer: bool| loop {
+        let head = h2.exactly(9);
+        let payload = h2.exactly(usize::from(head[2]));
+        if answer && head[3] == 6 {
+            return h2.send(h2_frame(6, 1, 0, &payload));
+        }
+        // The acknowledgement of the settings: the connection is up.
+        if !answer && (head[3], head[4]) == (4, 1) {
+            return;
+        }
+    };
+    pings(false);
+
+    relayd.signal("TERM");
+    // RFC 9113 §6.8: a GOAWAY without a limit, and the last one once the client has been seen to have it.
+    pings(true);
+    assert!(idle.ended());
+    assert!(fresh.ended());
+    assert_eq!(relayd.wait(), Some(0));
+    assert!(!relayd.log().contains("drain timeout"), "{}", relayd.log());
+}
+
+/// What is complete to the proxy may still wait for its client's window.
+#[test]
+fn sigterm_lets_a_slow_client_have_the_whole_of_an_answer() {
+    const LENGTH: usize = 4000;
+    let (_origin, relayd) = serving(&["api.example.com"], |_, wire| {
+        ok(wire, &"x".repeat(LENGTH))
+    });
+    let mut client = relayd.connect_alpn(&["h2"]);
+    let authority = relayd.authority();
+    let mut head = vec![0x82, 0x87];
+    for (name, value) in [(1, authority.as_str()), (4, TARGET)] {
+        head.extend([name, u8::try_from(value.len()).expect("a short value")]);
+        head.extend(value.as_bytes());
+    }
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    // SETTINGS_INITIAL_WINDOW_SIZE: 100 bytes of an answer, then it waits.
+    client.send(h2_frame(4, 0, 0, &[0, 4, 0, 0, 0, 100]));
+    client.send(h2_frame(1, 5, 1, &head));
+    let mut got = h2_data(&mut client, 100).0;
+    relayd.wait_for_log("line of the request", |line| {
+        line.contains("api.example.com") && line.contains("200")
+    });
+
+    relayd.signal("TERM");
+    relayd.wait_for_log("line about the stop", |line| line.contains("stopping"));
+    // Each is a round trip to the server: time enough for one that does not wait.
+    for _ in 0..500 {
+        assert_eq!(relayd.admin("/healthz").status(), 200);
+    }
+    client.send(h2_frame(8, 0, 1, &[0, 1, 0, 0]));
+    let (more, ended) = h2_data(&mut client, LENGTH - got);
+    got += more;
+    assert_eq!((got, ended), (LENGTH, true));
+}
+
+/// RFC 9113 §4.1.
+fn h2_frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).expect("a short payload");
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// Reads frames until `wanted` bytes of data have come: how many, and whether that was the end of the stream.
+fn h2_data(client: &mut Client, wanted: usize) -> (usize, bool) {
+    let mut got = 0;
+    loop {
+        let head = client.exactly(9);
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        client.exactly(length);
+        if head[3] != 0 {
+            continue;
+        }
+        got += length;
+        let ended = head[4] & 1 == 1;
+        if got >= wanted || ended {
+            return (got, ended);
+        }
+    }
 }
 
 #[test]

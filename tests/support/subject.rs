@@ -36,6 +36,9 @@ pub struct Setup {
     pub per_user: u32,
     pub total: u32,
     pub deny: Vec<&'static str>,
+    pub drain_timeout: &'static str,
+    /// `json` or `text`.
+    pub log_format: &'static str,
     /// Lines of relayd's file that nothing else can be asked for: (table, line).
     pub extra: Vec<(&'static str, String)>,
 }
@@ -44,10 +47,13 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             users: vec![("alice", "wonderland"), ("bob", "builder")],
-            relay_ports: None,
+            // Above the ports that the system hands out (net.ipv4.ip_local_port_range ends at 60999).
+            relay_ports: Some((61_000, 65_535)),
             per_user: 0,
             total: 0,
             deny: Vec::new(),
+            drain_timeout: "30s",
+            log_format: "json",
             extra: Vec::new(),
         }
     }
@@ -281,6 +287,9 @@ fn start_relayd(setup: &Setup) -> Subject {
 }
 
 fn admin_of(line: &str) -> Option<SocketAddr> {
+    if let Some((_, admin)) = line.split_once(" admin=") {
+        return admin.split(' ').next()?.parse().ok();
+    }
     let value: serde_json::Value = serde_json::from_str(line).ok()?;
     let admin = value
         .get("admin")
@@ -313,7 +322,7 @@ fn relayd_toml(setup: &Setup, listen: &Listen, dir: &std::path::Path) -> String 
             vec![
                 format!("domain = {REALM:?}"),
                 "workers = 2".into(),
-                "drain_timeout = \"30s\"".into(),
+                format!("drain_timeout = {:?}", setup.drain_timeout),
             ],
         ),
         (
@@ -356,7 +365,10 @@ fn relayd_toml(setup: &Setup, listen: &Listen, dir: &std::path::Path) -> String 
         ("admin", vec!["listen = \"127.0.0.1:0\"".into()]),
         (
             "log",
-            vec!["format = \"json\"".into(), "level = \"info\"".into()],
+            vec![
+                format!("format = {:?}", setup.log_format),
+                "level = \"info\"".into(),
+            ],
         ),
     ];
     if let Some((first, last)) = setup.relay_ports {

@@ -93,7 +93,7 @@ fn a_broken_chunk_breaks_off_the_request_and_serves_nothing_behind_it() {
 fn heads_that_are_too_large_are_answered_431_and_long_targets_414() {
     block_on(async {
         let world = World::new().await;
-        let long = "x".repeat(40 << 10);
+        let long = "x".repeat(70 << 10);
         let many = (0..101)
             .map(|n| format!("X-{n}: 1\r\n"))
             .collect::<String>();
@@ -120,6 +120,36 @@ fn heads_that_are_too_large_are_answered_431_and_long_targets_414() {
                 "{answer}"
             );
         }
+    });
+}
+
+/// Cookies and tokens grow: the page is to learn why its request failed.
+#[test]
+fn a_head_that_is_a_little_too_large_is_answered_in_json_with_cors() {
+    block_on(async {
+        let world = World::new().await;
+        let of_size = |bytes: usize| {
+            let head = format!(
+                "GET /{ORIGIN}/ HTTP/1.1\r\nHost: {PROXY}\r\nOrigin: https://app.test\r\nX: \r\n\r\n"
+            );
+            head.replace("X: ", &format!("X: {}", "x".repeat(bytes - head.len())))
+        };
+        let mut client = world.client();
+        client.send(of_size(32 << 10)).await;
+        let mut origin = world.origin.take().await;
+        origin.message().await;
+        origin.ok("").await;
+        assert_eq!(client.message().await.status(), 200);
+        client.send(of_size((32 << 10) + 1)).await;
+        let answer = client.message().await;
+        assert_eq!(
+            (answer.status(), answer.error()),
+            (431, "headers_too_large".to_owned())
+        );
+        assert_eq!(
+            answer.head.one("access-control-allow-origin"),
+            Some("https://app.test")
+        );
     });
 }
 

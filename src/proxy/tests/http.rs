@@ -507,6 +507,28 @@ fn probes_and_the_page_are_answered_here() {
     });
 }
 
+/// The page may hold a credential, and reads nothing to other origins.
+#[test]
+fn the_page_is_served_over_tls_alone_and_without_cors() {
+    block_on(async {
+        let world = World::new().await;
+        world.proxy.set_page(Some(Box::new(|_| {
+            Some(Response::new(Bytes::from_static(b"page")))
+        })));
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: {PROXY}\r\nOrigin: https://app.test\r\n\r\n");
+        let mut client = world.client();
+        client.send(&request).await;
+        let answer = client.message().await;
+        assert_eq!(answer.text(), "page");
+        let cors = |(name, _): &&(String, String)| name.starts_with("access-control-");
+        assert_eq!(answer.head.fields.iter().find(cors), None);
+        let mut client = world.plain_client();
+        client.send(&request).await;
+        assert_eq!(client.message().await.error(), "no_route");
+    });
+}
+
 #[test]
 fn a_head_request_for_an_own_answer_has_its_length_and_no_body() {
     block_on(async {

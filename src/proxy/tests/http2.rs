@@ -4,13 +4,19 @@ use super::support::{ORIGIN, PROXY, World, block_on};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 #[derive(Clone)]
 struct Spawn;
@@ -24,9 +30,13 @@ where
     }
 }
 
-type Client = SendRequest<Full<Bytes>>;
+type Client<B = Full<Bytes>> = SendRequest<B>;
 
-async fn connect(world: &World) -> Client {
+async fn connect<B>(world: &World) -> Client<B>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let stream = TokioIo::new(world.connect(true));
     let (client, connection) = handshake(Spawn, stream).await.expect("a connection");
     tokio::task::spawn_local(async move {
@@ -158,6 +168,49 @@ fn a_connection_without_requests_is_closed_after_its_idle_time() {
         while client.ready().await.is_ok() {
             tokio::task::yield_now().await;
         }
+    });
+}
+
+/// Bytes without end, counted as they are taken.
+struct Endless(Rc<Cell<usize>>);
+
+const CHUNK: usize = 16 << 10;
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.set(self.0.get() + CHUNK);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; CHUNK])))))
+    }
+}
+
+/// Thousands of connections may wait for slow upstreams at the same time.
+#[test]
+fn no_more_of_a_body_is_taken_than_a_window_while_its_upstream_is_not_there() {
+    block_on(async {
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = silent.local_addr().expect("an address");
+        let world = World::with(|settings| {
+            settings.resolve.insert((ORIGIN.to_owned(), 443), address);
+            settings.timeouts.connect = Duration::from_millis(500);
+        })
+        .await;
+        let taken = Rc::new(Cell::new(0));
+        let mut client = connect(&world).await;
+        let request = Request::builder()
+            .method("POST")
+            .uri(format!("https://{PROXY}/{ORIGIN}/"))
+            .version(Version::HTTP_2)
+            .body(Endless(Rc::clone(&taken)))
+            .expect("a request");
+        let answer = client.send_request(request).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert!(taken.get() <= (128 << 10) + CHUNK, "{}", taken.get());
     });
 }
 

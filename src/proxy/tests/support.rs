@@ -217,14 +217,29 @@ impl World {
         Peer::new(self.connect(false))
     }
 
+    /// The same without TLS.
+    pub fn plain_client(&self) -> Peer<DuplexStream> {
+        Peer::new(self.serve(ConnectionInfo {
+            tls: false,
+            ..Self::info(false)
+        }))
+    }
+
     pub fn connect(&self, h2: bool) -> DuplexStream {
-        let (client, served) = duplex(64 << 10);
-        let info = ConnectionInfo {
+        self.serve(Self::info(h2))
+    }
+
+    fn info(h2: bool) -> ConnectionInfo {
+        ConnectionInfo {
             client: SocketAddr::from(([192, 0, 2, 7], 50_000)),
             server: SocketAddr::from(([192, 0, 2, 1], 443)),
             tls: true,
             h2,
-        };
+        }
+    }
+
+    fn serve(&self, info: ConnectionInfo) -> DuplexStream {
+        let (client, served) = duplex(64 << 10);
         let serving = self.local.serve(served, info, self.drain.subscribe());
         tokio::task::spawn_local(serving);
         client
@@ -233,14 +248,10 @@ impl World {
     /// The size of the future of a connection whose stream is larger by `padding`.
     pub fn serving_size<P: Unpin + 'static>(&self, padding: P) -> usize {
         let (_, served) = duplex(1);
-        let info = ConnectionInfo {
-            client: SocketAddr::from(([192, 0, 2, 7], 50_000)),
-            server: SocketAddr::from(([192, 0, 2, 1], 443)),
-            tls: true,
-            h2: false,
-        };
         let stream = Padded(served, padding);
-        let serving = self.local.serve(stream, info, self.drain.subscribe());
+        let serving = self
+            .local
+            .serve(stream, Self::info(false), self.drain.subscribe());
         std::mem::size_of_val(&serving)
     }
 

@@ -75,6 +75,25 @@ fn the_handshake_passes_both_ways_with_its_subprotocol_and_extensions() {
     });
 }
 
+/// A browser asks nobody before it opens a WebSocket, and shows the page whatever comes.
+#[test]
+fn a_page_of_another_origin_than_those_allowed_opens_none() {
+    block_on(async {
+        let world = World::with(|settings| {
+            settings.cors_origins = vec!["https://other.test".to_owned()];
+        })
+        .await;
+        let mut client = world.client();
+        client.send(handshake("/ws")).await;
+        let answer = client.message().await;
+        assert_eq!(
+            (answer.status(), answer.error()),
+            (403, "origin_not_allowed".to_owned())
+        );
+        assert_eq!(world.origin.accepted(), 0);
+    });
+}
+
 #[test]
 fn bytes_that_come_with_the_101_or_before_it_are_not_lost() {
     block_on(async {

@@ -77,8 +77,11 @@ export async function launchChromium({ certificates = 'ignore', trust, colorSche
   };
 }
 
-/** Starts Firefox with a fresh profile that trusts `ca`, a PEM file: it takes TURN over TLS from no other authority. */
-export async function launchFirefox({ ca, dark = false, certificates = 'judge', viewport = { width: 1100, height: 900 } } = {}) {
+/**
+ * Starts Firefox with a fresh profile that trusts `ca`, a PEM file: it takes TURN over TLS from no other authority.
+ * `offline`: for a machine without a default route, where Firefox calls only from pages that may use the camera.
+ */
+export async function launchFirefox({ ca, offline = false, dark = false, certificates = 'judge', viewport = { width: 1100, height: 900 } } = {}) {
   demand(FIREFOX, 'firefox-esr');
   const profile = scratch('firefox');
   if (ca) {
@@ -92,6 +95,7 @@ export async function launchFirefox({ ca, dark = false, certificates = 'judge', 
     }
   }
   const preferences = { ...FIREFOX_PREFERENCES, 'layout.css.prefers-color-scheme.content-override': dark ? 0 : 1 };
+  if (offline) Object.assign(preferences, { 'permissions.default.camera': 1, 'permissions.default.microphone': 1 });
   const browser = await puppeteer.launch({
     browser: 'firefox', executablePath: FIREFOX, headless: true, userDataDir: profile.dir, extraPrefsFirefox: preferences,
     acceptInsecureCerts: certificates === 'ignore', defaultViewport: viewport, protocolTimeout: 120000,

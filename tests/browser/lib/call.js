@@ -79,11 +79,14 @@ export async function callInPage({ urls, username, credential, payloads, frames,
         if (entry.type === 'candidate-pair' && entry.selected) pair = entry;
       }
       if (!pair) return failed('no candidate pair is selected');
+      // All pairs, since the selected one may have changed on the way.
+      let bytesReceived = 0;
+      for (const entry of stats.values()) if (entry.type === 'candidate-pair') bytesReceived += entry.bytesReceived || 0;
       const local = stats.get(pair.localCandidateId);
       const remote = stats.get(pair.remoteCandidateId);
       ends.push({
         local: local.candidateType, remote: remote.candidateType, relayProtocol: local.relayProtocol, address: local.address,
-        bytesSent: pair.bytesSent, bytesReceived: pair.bytesReceived, consent: pair.responsesReceived,
+        bytesReceived,
       });
     }
     return { intact, echoed: echoed.length, packets: inbound.packetsReceived, lost: inbound.packetsLost, frames: inbound.framesDecoded, ends, errors, candidates };

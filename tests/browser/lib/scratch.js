@@ -27,6 +27,10 @@ export function scratch(name) {
 export function child(name, command, args, options = {}) {
   const log = createWriteStream(path.join(OUT, `${name}.log`));
   const process_ = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+  // A test that dies leaves no server behind.
+  const killWithUs = () => process_.kill('SIGKILL');
+  process.once('exit', killWithUs);
+  process_.once('close', () => process.off('exit', killWithUs));
   const lines = [];
   const waiting = new Set();
   let ended = null;
