@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may import of the others. Rooms that are not listed may import only the leaves.
-const MAY_IMPORT: [(&str, &[&str]); 13] = [
+const MAY_IMPORT: [(&str, &[&str]); 14] = [
     (
         "app",
         &[
@@ -13,6 +13,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
             "check",
             "cli",
             "config",
+            "credentials",
             "first_try",
             "io",
             "listen",
@@ -45,6 +46,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
         "check",
         &[
             "config",
+            "credentials",
             "io",
             "listen",
             "proxy",
@@ -59,6 +61,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
         "config",
         &[
             "admin",
+            "credentials",
             "io",
             "listen",
             "proxy",
@@ -69,6 +72,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
             "external_ip",
         ],
     ),
+    ("credentials", &["limits", "turn"]),
     ("first_try", &["config", "page", "sys"]),
     ("io", &["limits", "stun", "sys", "turn"]),
     ("listen", &["limits", "sys", "tls"]),

@@ -1,19 +1,21 @@
 //! Bind, then start: everything that can fail fails before anything is served.
 
 use super::Source;
+use super::credentials::{self, Hook};
 use super::signalling;
 use crate::addr::Family;
 use crate::admin::{self, Addresses, Admin, AdminState};
 use crate::check;
 use crate::config::Config;
+use crate::credentials::Service;
 use crate::first_try::Banner;
 use crate::io::{Media, MediaHandle};
 use crate::listen::{self, Listeners};
 use crate::metrics::Metrics;
 use crate::page::{self, Page, PageData};
 use crate::proxy::Proxy;
-use crate::proxy::allowlist::{AllowList, Authority};
 use crate::proxy::respond::ProxyError;
+use crate::proxy::route::Router;
 use crate::sys::clock;
 use crate::sys::holder::{Protocol, holder};
 use crate::sys::limits::{self, Capacity};
@@ -107,10 +109,15 @@ impl Bound {
                 page.respond(&parts.method, parts.uri.path())
             })));
         }
+        let service = Service::new(clock::now(), &mut SystemRng);
+        service.replace(credentials::settings(&self.config, &addresses));
+        let hook = Hook(Arc::clone(&service));
+        self.proxy.set_endpoint(Some(Box::new(hook)));
         let mut metrics = Metrics::new();
         media.metrics().register(metrics.registry_mut());
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
+        service.metrics().register(metrics.registry_mut());
         let admin_state = AdminState::new(Arc::new(metrics));
         let admin = match self.admin {
             Some(admin) => Some(
@@ -142,6 +149,7 @@ impl Bound {
             workers = self.config.io.workers,
             allocations_max = self.allocations_max,
             connections_max = self.config.listen.connections_total,
+            upstream_connections_max = self.config.proxy.limits.upstream_connections,
             "serving"
         );
         if self.facts.capacity.allocations < SMALL_CAPACITY {
@@ -156,10 +164,12 @@ impl Bound {
             // A reader that went away is no reason not to serve.
             let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
-        admin_state.ready(addresses);
+        admin_state.ready(addresses.clone());
         Ok(Running {
             config: self.config,
             facts: self.facts,
+            addresses,
+            credentials: service,
             tls: self.tls,
             media,
             listen: listen_shared,
@@ -220,6 +230,10 @@ fn warn_of_certificate(config: &Config) {
     }
 }
 
+/// One in so many of the connections that the open-files limit has room for is an upstream's: a WebSocket needs one beside
+/// its client's, a TURN connection none.
+const UPSTREAM_SHARE: u32 = 3;
+
 /// Fewer allocations than this are worth a warning.
 const SMALL_CAPACITY: u32 = 1000;
 
@@ -259,10 +273,11 @@ impl Facts {
             &mut config.turn.limits.allocations_total,
             self.capacity.allocations,
         );
-        lower(
-            &mut config.listen.connections_total,
-            self.capacity.connections,
-        );
+        let upstreams = (self.capacity.connections / UPSTREAM_SHARE).max(1);
+        let clients = self.capacity.connections.saturating_sub(upstreams);
+        lower(&mut config.listen.connections_total, clients.max(1));
+        config.proxy.limits.upstream_connections = usize::try_from(upstreams).unwrap_or(usize::MAX);
+        config.io.relay_sockets_max = self.capacity.allocations as usize;
         config.turn.listeners.clone_from(&self.listeners);
         if config.external_ip_stun.is_empty() {
             return;
@@ -301,7 +316,7 @@ fn page_data(
     };
     let is_self_signed = tls.is_some_and(|store| store.self_signed().is_some());
     let leaf = || tls.and_then(|store| store.chain().into_iter().next());
-    let allowed = AllowList::new(&config.proxy.allow);
+    let router = Router::new(&config.proxy).ok();
     PageData {
         domain: Some(config.domain.clone()),
         udp_port: port(&addresses.udp),
@@ -310,21 +325,10 @@ fn page_data(
         username,
         credential,
         self_signed: leaf().filter(|_| is_self_signed).map(|leaf| leaf.to_vec()),
-        probes: page::probes(
-            |host, port| {
-                allowed.allows(&Authority {
-                    host: host.to_owned(),
-                    port,
-                })
-            },
-            |prefix| {
-                config
-                    .proxy
-                    .routes
-                    .iter()
-                    .any(|route| route.prefix == prefix)
-            },
-        ),
+        probes: page::probes(|target| {
+            let route = router.as_ref().map(|r| r.route(&config.domain, target));
+            route.is_some_and(|route| route.is_ok())
+        }),
         error_labels: ProxyError::ALL.iter().map(|error| error.label()).collect(),
     }
 }
@@ -334,6 +338,9 @@ pub struct Running {
     /// What is in force.
     pub config: Config,
     pub facts: Facts,
+    /// What was bound.
+    pub addresses: Addresses,
+    pub credentials: Arc<Service>,
     pub tls: Option<Arc<tls::Store>>,
     pub media: MediaHandle,
     listen: Arc<listen::Shared>,

@@ -23,9 +23,10 @@ const SETTLE: Duration = Duration::from_secs(5);
 const SWEEP_MIN: Duration = Duration::from_secs(1);
 const SWEEP_MAX: Duration = Duration::from_secs(15);
 
-/// Requests under way to each host, over all threads.
+/// Requests under way to each host and upstream connections, over all threads.
 #[derive(Debug, Default)]
 pub(super) struct Loads {
+    sockets: Arc<AtomicUsize>,
     hosts: Mutex<HashMap<Box<str>, Arc<AtomicUsize>>>,
 }
 
@@ -56,6 +57,16 @@ impl Loads {
 pub(super) struct Permit(Arc<AtomicUsize>);
 
 impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One upstream connection, from before it is made until dropped.
+#[derive(Debug)]
+pub(super) struct Socket(Arc<AtomicUsize>);
+
+impl Drop for Socket {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -124,6 +135,25 @@ impl Pool {
         let permit = Permit(load);
         let before = permit.0.fetch_add(1, Ordering::Relaxed);
         (max == 0 || before < max).then_some(permit)
+    }
+
+    /// Counts a connection that is about to be made. When `max` are there already, an idle one of this thread must give way;
+    /// 0: no limit.
+    pub(super) fn open(&self, max: usize) -> Option<Socket> {
+        let socket = Socket(Arc::clone(&self.loads.sockets));
+        let before = socket.0.fetch_add(1, Ordering::Relaxed);
+        (max == 0 || before < max || self.close_oldest_idle()).then_some(socket)
+    }
+
+    fn close_oldest_idle(&self) -> bool {
+        let mut hosts = self.hosts.borrow_mut();
+        let with_idle = hosts.values_mut().filter(|host| !host.idle.is_empty());
+        let oldest = with_idle.min_by_key(|host| host.idle.front().map(|idle| idle.since));
+        let closed = oldest.and_then(|host| host.idle.pop_front()).is_some();
+        if closed {
+            self.counts.idle.dec();
+        }
+        closed
     }
 
     /// The youngest idle connection to a host that can take a request at once.

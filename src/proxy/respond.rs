@@ -72,7 +72,7 @@ proxy_errors! {
     /// Closed or reset before an answer was complete.
     UpstreamClosed = BAD_GATEWAY, "upstream_closed", "The upstream host closed the connection without an answer.";
     UpstreamInvalid = BAD_GATEWAY, "upstream_invalid", "The upstream host sent an answer that is not HTTP.";
-    UpstreamBusy = SERVICE_UNAVAILABLE, "upstream_busy", "Too many requests to this upstream host are under way.";
+    UpstreamBusy = SERVICE_UNAVAILABLE, "upstream_busy", "Too many requests to upstream hosts are under way.";
     TooManyTunnels = SERVICE_UNAVAILABLE, "too_many_tunnels", "Too many WebSockets are open.";
     Draining = SERVICE_UNAVAILABLE, "draining", "The proxy is stopping.";
     ResolveTimeout = GATEWAY_TIMEOUT, "resolve_timeout", "The name of the upstream host was not resolved in time.";

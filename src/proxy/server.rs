@@ -7,6 +7,7 @@ use super::body::ResponseBody;
 use super::forward;
 use super::guard::{Activity, Guard};
 use super::metrics::{ClientFault, EndLabel, FaultLabel};
+use super::pool::Socket;
 use super::timer::Deadline;
 use super::tunnel::{self, Carried, End, Side};
 use super::{Compiled, ConnectionInfo, Local, Proxy, connect};
@@ -66,6 +67,7 @@ impl Connection {
 /// An upstream that has switched protocols and waits for its client.
 pub(super) struct PendingTunnel {
     pub(super) upstream: Side<Box<connect::Stream>>,
+    pub(super) socket: Socket,
     pub(super) permit: TunnelPermit,
     pub(super) host: String,
     pub(super) path: String,
@@ -132,6 +134,7 @@ where
 {
     let PendingTunnel {
         upstream,
+        socket,
         permit,
         host,
         path,
@@ -148,6 +151,7 @@ where
         permit,
     };
     record.end = tunnel::run(client, upstream, idle, &record.carried).await;
+    drop(socket);
 }
 
 /// A tunnel's line in the log and its place in the counters, written when it is gone.

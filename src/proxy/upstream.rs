@@ -5,7 +5,7 @@
 use super::Compiled;
 use super::body::{Counts, Progress, RequestBody, Upload};
 use super::connect::{Dialer, Stream};
-use super::pool::{Lease, Permit, Pool, Sender};
+use super::pool::{Lease, Permit, Pool, Sender, Socket};
 use super::resolve::Cache;
 use super::respond::ProxyError;
 use super::route::Route;
@@ -55,8 +55,8 @@ pub(super) enum Connect {
 }
 
 pub(super) enum Upgraded {
-    /// 101: the stream belongs to the tunnel.
-    Switched(response::Parts, Side<Box<Stream>>),
+    /// 101: the stream and its place belong to the tunnel.
+    Switched(response::Parts, Side<Box<Stream>>, Socket),
     /// Anything else is an ordinary answer.
     Declined(Response<Incoming>, Lease),
 }
@@ -122,7 +122,7 @@ impl Upstream<'_> {
     ) -> Result<Upgraded, ProxyError> {
         let authority = route.authority();
         let permit = self.admit(&authority)?;
-        let (mut sender, connection) = self.shake_hands(route).await?;
+        let (mut sender, connection, socket) = self.shake_hands(route).await?;
         let mut connection = Box::pin(connection.without_shutdown());
         let mut ended = None;
         let wait = self.compiled.settings.timeouts.response;
@@ -145,6 +145,7 @@ impl Upstream<'_> {
                 tokio::task::spawn_local(async move {
                     // What broke is told to whoever reads the body.
                     let _ = connection.await;
+                    drop(socket);
                 });
             }
             return Ok(Upgraded::Declined(
@@ -161,7 +162,7 @@ impl Upstream<'_> {
             stream: Box::new(parts.io.into_inner()),
             early: parts.read_buf.to_vec(),
         };
-        Ok(Upgraded::Switched(response.into_parts().0, side))
+        Ok(Upgraded::Switched(response.into_parts().0, side, socket))
     }
 
     /// An idle connection. What cannot be sent twice gets one that has been seen to be open at this very moment.
@@ -198,11 +199,12 @@ impl Upstream<'_> {
 
     /// A fresh connection, driven by its own task.
     async fn open(&self, route: &Route) -> Result<Sender, ProxyError> {
-        let (sender, connection) = self.shake_hands(route).await?;
+        let (sender, connection, socket) = self.shake_hands(route).await?;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::trace!(target: "relayd::proxy", %error, "upstream connection ended");
             }
+            drop(socket);
         });
         Ok(sender)
     }
@@ -210,7 +212,9 @@ impl Upstream<'_> {
     async fn shake_hands(
         &self,
         route: &Route,
-    ) -> Result<(Sender, Connection<TokioIo<Stream>, RequestBody>), ProxyError> {
+    ) -> Result<(Sender, Connection<TokioIo<Stream>, RequestBody>, Socket), ProxyError> {
+        let max = self.compiled.settings.limits.upstream_connections;
+        let socket = self.pool.open(max).ok_or(ProxyError::UpstreamBusy)?;
         let dialer = Dialer {
             settings: &self.compiled.settings,
             tls: &self.compiled.tls,
@@ -218,13 +222,14 @@ impl Upstream<'_> {
         };
         let stream = dialer.dial(&route.host, route.port).await?;
         self.counts.connects.inc();
-        Builder::new()
+        let (sender, connection) = Builder::new()
             .max_headers(HEADERS_MAX)
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(BUFFER_BYTES_MAX)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|_| ProxyError::UpstreamClosed)
+            .map_err(|_| ProxyError::UpstreamClosed)?;
+        Ok((sender, connection, socket))
     }
 }
 

@@ -4,9 +4,10 @@
 //! certificate behind it, so the next handshake on any thread shows the new one. TLS 1.2 and 1.3 by aws-lc-rs, with
 //! stateless session tickets.
 //!
-//! ALPN is `h2`, `http/1.1`, `stun.turn`, `stun.nat-discovery`. A client without ALPN is served; a client that offers
-//! only names outside this list is refused with `no_application_protocol` (RFC 7301 §3.2): guessing what it meant from
-//! its first byte would open relayd to cross-protocol attacks, and no TURN or HTTP client is known to do so.
+//! ALPN is `stun.turn`, `stun.nat-discovery`, `h2`, `http/1.1`, in this order: TURN clients offer HTTP's name too, HTTP
+//! clients never TURN's. A client without ALPN is served; a client that offers only names outside this list is refused with
+//! `no_application_protocol` (RFC 7301 §3.2): guessing what it meant from its first byte would open relayd to
+//! cross-protocol attacks, and no TURN or HTTP client is known to do so.
 //!
 //! Absent: choice by SNI (there is one certificate), client certificates, OCSP stapling, 0-RTT (a replayed Allocate
 //! or POST is worth more to an attacker than a round trip is to a client).
@@ -46,7 +47,7 @@ pub struct Settings {
     pub source: CertificateSource,
 }
 
-/// ALPN protocol names, the preferred first (RFC 7301, RFC 9113, RFC 7443).
+/// ALPN protocol names (RFC 7301, RFC 9113, RFC 7443).
 pub const ALPN_H2: &[u8] = b"h2";
 pub const ALPN_HTTP11: &[u8] = b"http/1.1";
 pub const ALPN_TURN: &[u8] = b"stun.turn";

@@ -53,6 +53,21 @@ async fn tls_with_a_stun_alpn_is_turn_before_any_byte() {
     .await;
 }
 
+/// coturn's `turnutils_uclient` offers HTTP's name beside TURN's; no HTTP client offers TURN's.
+#[tokio::test]
+async fn a_client_that_offers_turn_beside_http_is_turn() {
+    test(
+        |_| {},
+        async |mut server| {
+            let offered = ["http/1.1", "stun.nat-discovery", "stun.turn"];
+            let client = server.tls_client(&offered).await;
+            assert_eq!(alpn(&client), Some("stun.turn"));
+            assert!(server.turn().await.tls.is_some());
+        },
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn tls_without_alpn_is_told_apart_by_its_first_byte() {
     test(

@@ -347,6 +347,29 @@ fn more_requests_than_a_host_may_have_under_way_are_503_and_other_hosts_go_on() 
     });
 }
 
+/// A few HTTP/2 clients could take every file descriptor, those of calls included.
+#[test]
+fn more_upstream_connections_than_there_may_be_are_503_and_an_idle_one_gives_way() {
+    block_on(async {
+        let world = World::with(|settings| settings.limits.upstream_connections = 1).await;
+        let (mut first, mut second) = (world.client(), world.client());
+        let other = format!("GET /{OTHER}/ HTTP/1.1\r\nHost: {PROXY}\r\n\r\n");
+        first.get("/").await;
+        let mut origin = world.origin.take().await;
+        origin.message().await;
+        second.send(&other).await;
+        assert_eq!(second.message().await.error(), "upstream_busy");
+        origin.ok("done").await;
+        assert_eq!(first.message().await.text(), "done");
+        second.send(&other).await;
+        let mut next = world.origin.take().await;
+        assert_eq!(next.message().await.head.one("host"), Some(OTHER));
+        next.ok("other").await;
+        assert_eq!(second.message().await.text(), "other");
+        assert!(origin.ends().await);
+    });
+}
+
 #[test]
 fn more_requests_a_second_than_an_address_may_make_are_429() {
     block_on(async {

@@ -272,6 +272,30 @@ fn more_tunnels_than_allowed_are_503_until_one_ends() {
 }
 
 #[test]
+fn a_tunnel_is_an_upstream_connection_until_it_ends() {
+    block_on(async {
+        let world = World::with(|settings| settings.limits.upstream_connections = 1).await;
+        let (client, mut origin) = open(&world).await;
+        let mut second = world.client();
+        second.get("/").await;
+        assert_eq!(second.message().await.error(), "upstream_busy");
+        drop(client);
+        assert!(origin.ends().await);
+        drop(origin);
+        loop {
+            second.get("/").await;
+            tokio::select! {
+                refused = second.message() => assert_eq!(refused.error(), "upstream_busy"),
+                mut origin = world.origin.take() => {
+                    origin.message().await;
+                    return;
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn a_tunnel_outlives_the_drain_and_the_settings_it_began_under() {
     block_on(async {
         let world = World::new().await;
