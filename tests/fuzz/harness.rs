@@ -16,7 +16,7 @@ use relayd::config::{Machine, Surroundings};
 use relayd::entropy::Entropy;
 use relayd::ip_rules::IpRules;
 use relayd::listen::proxy_protocol;
-use relayd::proxy::allowlist::{AllowList, Authority};
+use relayd::proxy::allowlist::{Authority, HostList};
 use relayd::proxy::route::{RouteKind, Router};
 use relayd::proxy::{HostRule, PrefixRoute};
 use relayd::secret::Secret;
@@ -354,7 +354,7 @@ pub fn router(data: &[u8]) {
     };
     match route.kind {
         RouteKind::Host => {
-            assert!(allow.allows(&named), "{named} is not allowed");
+            assert!(allow.holds(&named), "{named} is not allowed");
             let rest = &route.path_and_query[1..];
             assert!(target.ends_with(rest), "the rest is passed byte for byte");
         }
@@ -366,14 +366,15 @@ pub fn router(data: &[u8]) {
                 .trim_start_matches('/');
             assert!(target.ends_with(rest), "the rest is passed byte for byte");
         }
+        RouteKind::Query | RouteKind::Unified => panic!("{named}: no such route is configured"),
     }
 }
 
-static ROUTER: LazyLock<(Router, AllowList)> = LazyLock::new(|| {
-    let rule = |name: &str, subdomains, port| HostRule {
+static ROUTER: LazyLock<(Router, HostList)> = LazyLock::new(|| {
+    let rule = |name: &str, subdomains, port: u16| HostRule {
         name: name.into(),
         subdomains,
-        port,
+        ports: port..=port,
     };
     let settings = relayd::proxy::Settings {
         allow: vec![
@@ -390,5 +391,5 @@ static ROUTER: LazyLock<(Router, AllowList)> = LazyLock::new(|| {
         ..relayd::proxy::Settings::default()
     };
     let router = Router::new(&settings).expect("valid settings");
-    (router, AllowList::new(&settings.allow))
+    (router, HostList::new(&settings.allow))
 });
