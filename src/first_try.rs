@@ -1,9 +1,10 @@
 //! What relayd prints when it runs without a file: where to look, and what to paste into which client.
 //!
-//! Pure. The vendors' options are those of their documentation and of requests recorded from their SDKs.
+//! Pure. The client code is that of `snippet`.
 
 use crate::config::Config;
 use crate::entropy::Entropy;
+use crate::snippet::{self, Facts, Login, Vendor};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -23,130 +24,104 @@ pub fn password(entropy: &mut dyn Entropy) -> String {
 /// What to do when a port of the first try is taken.
 pub const PORT_HELP: &str = "choose other ports with --turn-port, --tls-port and --admin-port, or write a file: relayd default-config";
 
+/// Whose client code is printed at start; `relayd snippet` has the others.
+const SHOWN: [Vendor; 5] = [
+    Vendor::Webrtc,
+    Vendor::Azure,
+    Vendor::Agora,
+    Vendor::Trtc,
+    Vendor::Watchrtc,
+];
+
 /// The facts that the text is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Banner {
-    /// An address of this machine that other machines may reach; in brackets if it is IPv6.
-    pub host: String,
-    /// Its other addresses, and names.
-    pub other_hosts: Vec<String>,
-    pub turn_port: u16,
-    pub tls_port: u16,
-    pub user: String,
-    pub password: String,
+    /// Its host: an address of this machine that other machines may reach.
+    facts: Facts,
+    /// Its other addresses, and names, as URLs have them.
+    other_hosts: Vec<String>,
+    /// SHA-256 over the public key of the self-signed certificate, in base64.
+    key_sha256: Option<String>,
 }
 
 impl Banner {
     /// Ports are those of the configuration: pass the one with the bound listeners.
-    pub fn new(config: &Config, user: &str, password: &str) -> Self {
-        let own = &config.turn.relay_addresses.fallback;
-        let mut hosts: Vec<IpAddr> = own.iter().copied().filter(|ip| !ip.is_loopback()).collect();
-        hosts.sort_by_key(IpAddr::is_ipv6);
-        let mut hosts: Vec<String> = hosts.into_iter().map(bracketed).collect();
-        hosts.push("localhost".to_owned());
-        let host = hosts.remove(0);
-        let first_port = |addresses: &[std::net::SocketAddr]| addresses.first().map(|a| a.port());
+    pub fn new(config: &Config, login: Login, key_sha256: Option<String>) -> Self {
         Self {
-            host,
-            other_hosts: hosts,
-            turn_port: first_port(&config.io.udp).unwrap_or(0),
-            tls_port: first_port(&config.listen.tls).unwrap_or(0),
-            user: user.to_owned(),
-            password: password.to_owned(),
+            facts: facts(config, login),
+            other_hosts: hosts(config).split_off(1),
+            key_sha256,
         }
     }
 }
 
-fn bracketed(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("[{v6}]"),
-    }
+/// What client code is made of without a file: there is no domain, so an address is the host.
+pub fn facts(config: &Config, login: Login) -> Facts {
+    let mut facts = Facts::of_config(config, login);
+    facts.host = hosts(config).remove(0);
+    facts
+}
+
+/// This machine's addresses, the one to use first, and localhost last: there is always one.
+fn hosts(config: &Config) -> Vec<String> {
+    let own = &config.turn.relay_addresses.fallback;
+    let mut hosts: Vec<IpAddr> = own.iter().copied().filter(|ip| !ip.is_loopback()).collect();
+    hosts.sort_by_key(IpAddr::is_ipv6);
+    let mut hosts: Vec<String> = hosts.iter().map(IpAddr::to_string).collect();
+    hosts.push("localhost".to_owned());
+    hosts
 }
 
 impl fmt::Display for Banner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            host,
-            turn_port,
-            tls_port,
-            user,
-            password,
-            ..
+            facts, other_hosts, ..
         } = self;
+        let host = snippet::url_host(&facts.host);
+        let turn_port = facts.udp.first().copied().unwrap_or(0);
+        let tls_port = facts.tls.first().copied().unwrap_or(0);
+        let Login {
+            username, password, ..
+        } = &facts.login;
+        let password = password.expose();
         write!(
             f,
             "\
 relayd is serving: a first try, with a certificate and a user made for this run. Nothing is saved.
 
-  test page   https://{host}:{tls_port}/   (accept the certificate once; the page makes a call through this server)
+  test page   https://localhost:{tls_port}/ on this machine, https://{host}:{tls_port}/ from others
+              (accept the certificate once; the page makes a call through this server)
   TURN        turn:{host}:{turn_port} over UDP and TCP, turns:{host}:{tls_port} over TLS
   proxy       https://{host}:{tls_port}
-  user        {user}
+  user        {username}
   password    {password}
 "
         )?;
-        if !self.other_hosts.is_empty() {
-            writeln!(f, "  also at     {}", self.other_hosts.join(", "))?;
+        if !other_hosts.is_empty() {
+            let others: Vec<String> = other_hosts.iter().map(|h| snippet::url_host(h)).collect();
+            writeln!(f, "  also at     {}", others.join(", "))?;
         }
         write!(
             f,
             "
-Browsers use TURN over TLS and the proxy from other pages only with a certificate that they trust: until there is
-one, try with Chromium's --ignore-certificate-errors.
-
-Any WebRTC page
-  new RTCPeerConnection({{
-    iceServers: [{{
-      urls: [
-        \"turn:{host}:{turn_port}?transport=udp\",
-        \"turn:{host}:{turn_port}?transport=tcp\",
-        \"turns:{host}:{tls_port}?transport=tcp\",
-      ],
-      username: \"{user}\",
-      credential: \"{password}\",
-    }}],
-    iceTransportPolicy: \"relay\",
-  }})
-
-Azure Communication Services Calling (TURN over TLS needs a host name, so it is left out here)
-  new CallClient({{
-    networkConfiguration: {{
-      proxy: {{ url: \"https://{host}:{tls_port}\" }},
-      turn: {{
-        iceServers: [{{
-          urls: [\"turn:{host}:{turn_port}?transport=udp\", \"turn:{host}:{turn_port}?transport=tcp\"],
-          username: \"{user}\",
-          credential: \"{password}\",
-        }}],
-      }},
-    }},
-  }})
-
-Agora Web SDK 4.x, before join (given a host and ports instead of URLs, it uses 3478 and 443 whatever the ports)
-  client.setProxyServer(\"{host}:{tls_port}\")
-  client.setTurnServer([{{
-    urls: [\"turn:{host}:{turn_port}?transport=udp\", \"turn:{host}:{turn_port}?transport=tcp\"],
-    username: \"{user}\",
-    credential: \"{password}\",
-  }}])
-  AgoraRTC.setParameter(\"NEW_FORCE_TURN\", true)
-
-Tencent TRTC Web SDK 5.x
-  trtc.enterRoom({{
-    // sdkAppId, userId, userSig, roomId
-    proxy: {{
-      websocketProxy: \"wss://{host}:{tls_port}/ws/\",
-      loggerProxy: \"https://{host}:{tls_port}/logger/\",
-      scheduleProxy: \"{host}:{tls_port}/schedule\",
-      turnServer: [{{ url: \"{host}:{turn_port}\", username: \"{user}\", credential: \"{password}\" }}],
-      iceTransportPolicy: \"relay\",
-    }},
-  }})
-
-watchRTC
-  watchRTC.init({{ rtcApiKey: \"YOUR KEY\", proxyUrl: \"wss://{host}:{tls_port}/websocket\" }})
-
+Browsers use TURN over TLS, and the proxy from other pages, only with a certificate that they trust. Firefox takes this
+one after its warning, by a name: https://localhost:{tls_port}/ and not by an address. Chromium never does; for a try, start it so:
+"
+        )?;
+        match &self.key_sha256 {
+            Some(hash) => writeln!(
+                f,
+                "  chromium --user-data-dir=/tmp/relayd-try --ignore-certificate-errors-spki-list={hash} https://localhost:{tls_port}/"
+            )?,
+            None => writeln!(f, "  the command is on the test page")?,
+        }
+        for snippet in snippet::overview(facts, &SHOWN) {
+            write!(f, "\n{snippet}")?;
+        }
+        write!(
+            f,
+            "
+Other SDKs (iOS, Android, Windows, Vonage, Daily, LiveKit): on the test page, and by relayd snippet --list
 For production: relayd default-config > relay.toml, set certificate and users, relayd --config relay.toml"
         )
     }
@@ -155,7 +130,8 @@ For production: relayd default-config > relay.toml, set certificate and users, r
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{FIRST_TRY_USER, FirstTryPorts, Machine, first_try};
+    use crate::config::{FirstTryPorts, Machine, first_try};
+    use crate::snippet::Chosen;
 
     struct Counting(u8);
 
@@ -179,15 +155,17 @@ mod tests {
         };
         let loaded = first_try("pass-word", FirstTryPorts::default(), &machine)
             .unwrap_or_else(|report| panic!("{report}"));
-        Banner::new(&loaded.config, FIRST_TRY_USER, "pass-word")
+        let login = Login::of_config(&loaded.config, &Chosen::default(), 0).expect("one user");
+        Banner::new(&loaded.config, login, Some("HASH".to_owned()))
     }
 
     #[test]
     fn the_text_names_page_servers_and_credential_for_every_client() {
         let text = banner(&["127.0.0.1", "fd00::7", "10.0.0.4"]).to_string();
         for part in [
-            "https://10.0.0.4:8443/ ",
+            "https://localhost:8443/ on this machine, https://10.0.0.4:8443/ from others",
             "also at     [fd00::7], localhost",
+            "--ignore-certificate-errors-spki-list=HASH https://localhost:8443/",
             "\"turn:10.0.0.4:3478?transport=udp\"",
             "\"turn:10.0.0.4:3478?transport=tcp\"",
             "\"turns:10.0.0.4:8443?transport=tcp\"",
@@ -200,15 +178,21 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
-        let credentials = text.matches("credential: \"pass-word\"").count();
-        let names = text.matches("username: \"demo\"").count();
-        assert_eq!((credentials, names), (4, 4));
+        assert!(!text.contains("YOUR_TURN"), "{text}");
+        assert!(text.contains("user        demo\n  password    pass-word\n"));
+        let codes = text.matches("credential: \"pass-word\"").count();
+        assert!(codes >= 4, "{codes}");
     }
 
     #[test]
     fn a_machine_without_other_addresses_is_called_localhost_and_ipv6_is_in_brackets() {
-        assert_eq!(banner(&["127.0.0.1", "::1"]).host, "localhost");
-        assert_eq!(banner(&["::1", "fd00::7"]).host, "[fd00::7]");
+        let local = banner(&["127.0.0.1", "::1"]).to_string();
+        assert!(
+            local.contains("\"turn:localhost:3478?transport=udp\""),
+            "{local}"
+        );
+        let v6 = banner(&["::1", "fd00::7"]).to_string();
+        assert!(v6.contains("\"turn:[fd00::7]:3478?transport=udp\""), "{v6}");
     }
 
     #[test]

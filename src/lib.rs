@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod page;
 pub mod proxy;
 pub mod secret;
+pub mod snippet;
 pub mod stun;
 pub mod sys;
 pub mod telemetry;

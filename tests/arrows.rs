@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may import of the others. Rooms that are not listed may import only the leaves.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "app",
         &[
@@ -20,6 +20,8 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
             "metrics",
             "page",
             "proxy",
+            "snippet",
+            "snippet",
             "stun",
             "sys",
             "telemetry",
@@ -33,9 +35,12 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
         "cli",
         &[
             "app",
+            "catalogue",
             "check",
             "config",
             "first_try",
+            "proxy",
+            "snippet",
             "sys",
             "telemetry",
             "tls",
@@ -72,8 +77,11 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
             "external_ip",
         ],
     ),
+    ("catalogue", &["proxy"]),
     ("credentials", &["limits", "turn"]),
-    ("first_try", &["config", "page", "sys"]),
+    ("first_try", &["config", "snippet", "sys"]),
+    ("page", &["snippet"]),
+    ("snippet", &["config", "turn"]),
     ("io", &["limits", "stun", "sys", "turn"]),
     ("listen", &["limits", "sys", "tls"]),
     ("proxy", &["limits", "sys"]),

@@ -225,6 +225,155 @@ fn credential_without_a_secret_ends_with_64_and_says_what_to_do() {
     }
 }
 
+const SNIPPETS: &str = "[server]\ndomain = \"relay.example.com\"\nexternal_ip = \"8.8.4.4\"\n[tls]\nself_signed = true\n\
+     [turn]\nusers = { alice = \"wonder\", bob = \"key:00112233445566778899aabbccddeeff\" }\nauth_secret = \"s3cret-two\"\n\
+     [proxy]\nvendors = [\"azure\", \"agora\"]\nprefixes = \"/rtc\"\n";
+
+#[test]
+fn snippet_prints_every_sdk_of_a_vendor_or_one_with_the_users_password() {
+    let file = file(SNIPPETS);
+    let output = relayd(&["snippet", "azure", "--config", &file]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let all = stdout(&output);
+    for part in [
+        "new CallClient({",
+        "proxy: { url: \"https://relay.example.com\" }",
+        "import AzureCommunicationCalling",
+        "iceServer.setUrls(Arrays.asList(\"turn:8.8.4.4\"));",
+        "using Azure.Communication.Calling.WindowsClient;",
+        "// Note: ",
+    ] {
+        assert!(all.contains(part), "{part} is not in\n{all}");
+    }
+    assert_eq!(all.matches("wonder").count(), 4, "{all}");
+    assert!(!all.contains("PROBLEM"), "{all}");
+
+    let line = [
+        "snippet",
+        "azure",
+        "--flavour",
+        "ios",
+        "--prefix",
+        "rtc/",
+        "--config",
+        &file,
+    ];
+    let ios = stdout(&relayd(&line));
+    assert!(
+        ios.starts_with("// Azure") && !ios.contains("CallNetworkOptions callNetwork"),
+        "{ios}"
+    );
+    assert!(
+        ios.contains("proxyUrl = \"https://relay.example.com/rtc\""),
+        "{ios}"
+    );
+}
+
+#[test]
+fn snippet_says_what_is_missing_in_the_configuration() {
+    let file = file(SNIPPETS);
+    let output = relayd(&["snippet", "daily", "--user", "bob", "--config", &file]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = stdout(&output);
+    assert!(
+        text.contains("// PROBLEM: proxy.vendors does not have \"daily\""),
+        "{text}"
+    );
+    assert!(
+        text.contains("has the key of bob") && text.contains("YOUR_TURN_PASSWORD"),
+        "{text}"
+    );
+}
+
+#[test]
+fn snippet_makes_a_time_limited_credential_and_prints_json() {
+    let file = file(SNIPPETS);
+    let line = [
+        "snippet", "webrtc", "--ttl", "8h", "--user", "carol", "--json", "--config", &file,
+    ];
+    let output = relayd(&line);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let one = &json[0];
+    assert_eq!(
+        (one["vendor"].as_str(), one["flavour"].as_str()),
+        (Some("webrtc"), Some("web"))
+    );
+    let code = one["code"].as_str().expect("code");
+    assert!(
+        code.contains(":carol\",\n") && !code.contains("s3cret"),
+        "{code}"
+    );
+    assert!(
+        one["note"]
+            .as_str()
+            .expect("a note")
+            .contains("good for 8h"),
+        "{one}"
+    );
+}
+
+#[test]
+fn snippet_without_a_file_has_a_placeholder_for_the_password_of_the_first_try() {
+    let output = relayd(&["snippet", "trtc", "--tls-port", "18443"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = stdout(&output);
+    assert!(
+        text.contains(":18443/ws/\"") && text.contains("YOUR_TURN_PASSWORD"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\"demo\"") && !text.contains("of no use"),
+        "{text}"
+    );
+}
+
+#[test]
+fn snippet_refuses_what_it_does_not_know_and_names_what_there_is() {
+    let file = file(SNIPPETS);
+    for (line, said) in [
+        (&["snippet", "zoom"][..], "accepted: webrtc, azure"),
+        (&["snippet"], "--list"),
+        (
+            &["snippet", "azure", "--flavour", "linux"],
+            "one of: web, ios, android, windows",
+        ),
+        (
+            &["snippet", "azure", "--user", "dave", "--config", &file],
+            "known: alice, bob",
+        ),
+        (
+            &["snippet", "azure", "--prefix", "/x", "--config", &file],
+            "prefixes = [\"/x\"]",
+        ),
+        (&["snippet", "azure", "--ttl", "1h"], "auth_secret"),
+        (
+            &["snippet", "azure", "--config", "/nonexistent"],
+            "cannot read",
+        ),
+    ] {
+        let output = relayd(line);
+        assert_eq!(output.status.code(), Some(64), "{line:?} {output:?}");
+        assert!(
+            stderr(&output).contains(said),
+            "{said}: {}",
+            stderr(&output)
+        );
+        assert_eq!(stdout(&output), "");
+    }
+    let list = stdout(&relayd(&["snippet", "--list"]));
+    for part in [
+        "azure     android ",
+        "agora     web-3 ",
+        "trtc      v5 ",
+        "livekit   web ",
+    ] {
+        assert!(list.contains(part), "{part} is not in\n{list}");
+    }
+    let json = relayd(&["snippet", "--list", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json[1]["flavours"][1]["name"], "ios");
+}
+
 /// A person without a file who finds the port taken must know by whom, and how to go on.
 #[test]
 fn a_first_try_whose_port_is_taken_names_the_holder_and_the_way_out() {

@@ -8,7 +8,7 @@ use crate::admin::{self, Addresses, Admin, AdminState};
 use crate::check;
 use crate::config::Config;
 use crate::credentials::Service;
-use crate::first_try::Banner;
+use crate::first_try::{self, Banner};
 use crate::io::{Media, MediaHandle};
 use crate::listen::{self, Listeners};
 use crate::metrics::Metrics;
@@ -16,6 +16,7 @@ use crate::page::{self, Page, PageData};
 use crate::proxy::Proxy;
 use crate::proxy::respond::ProxyError;
 use crate::proxy::route::Router;
+use crate::snippet::{self, Facts as ClientFacts, Login};
 use crate::sys::clock;
 use crate::sys::holder::{Protocol, holder};
 use crate::sys::limits::{self, Capacity};
@@ -158,9 +159,10 @@ impl Bound {
                 "the open-files limit leaves room for few calls: raise it (LimitNOFILE in a systemd unit, ulimit -n in a shell)"
             );
         }
-        if let Source::FirstTry { user, password } = source {
+        if let Source::FirstTry { .. } = source {
             let bound = with_bound_ports(self.config.clone(), &addresses);
-            let banner = Banner::new(&bound, user, password.expose());
+            let hash = self_signed(self.tls.as_deref()).and_then(|der| page::key_hash(&der));
+            let banner = Banner::new(&bound, login(source), hash);
             // A reader that went away is no reason not to serve.
             let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
@@ -314,8 +316,6 @@ fn page_data(
         Source::File(_) => (None, None),
         Source::FirstTry { user, password } => (Some(user.clone()), Some(password.clone())),
     };
-    let is_self_signed = tls.is_some_and(|store| store.self_signed().is_some());
-    let leaf = || tls.and_then(|store| store.chain().into_iter().next());
     let router = Router::new(&config.proxy).ok();
     PageData {
         domain: Some(config.domain.clone()),
@@ -324,13 +324,42 @@ fn page_data(
         tls_port: port(&addresses.tls),
         username,
         credential,
-        self_signed: leaf().filter(|_| is_self_signed).map(|leaf| leaf.to_vec()),
+        self_signed: self_signed(tls),
         probes: page::probes(|target| {
             let route = router.as_ref().map(|r| r.route(&config.domain, target));
             route.is_some_and(|route| route.is_ok())
         }),
         error_labels: ProxyError::ALL.iter().map(|error| error.label()).collect(),
+        snippets: snippet::everything(&client_facts(config, source, addresses)),
     }
+}
+
+/// What the page's client code is made of: credentials only in a first try.
+fn client_facts(config: &Config, source: &Source, addresses: &Addresses) -> ClientFacts {
+    let bound = with_bound_ports(config.clone(), addresses);
+    match source {
+        Source::File(_) => ClientFacts::of_config(&bound, login(source)),
+        Source::FirstTry { .. } => first_try::facts(&bound, login(source)),
+    }
+}
+
+fn login(source: &Source) -> Login {
+    match source {
+        Source::File(_) => Login::placeholder(None),
+        Source::FirstTry { user, password } => Login {
+            username: user.clone(),
+            password: password.clone(),
+            note: None,
+        },
+    }
+}
+
+/// The certificate in DER, if it was made at start.
+fn self_signed(tls: Option<&tls::Store>) -> Option<Vec<u8>> {
+    let store = tls?;
+    store.self_signed()?;
+    let leaf = store.chain().into_iter().next()?;
+    Some(leaf.to_vec())
 }
 
 /// Everything that runs, and the means to end it.

@@ -9,6 +9,7 @@ mod probe;
 pub use probe::{Expect, Probe, ProbeKind, probes};
 
 use crate::secret::Secret;
+use crate::snippet::Snippet;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -43,6 +44,8 @@ pub struct PageData {
     pub probes: Vec<Probe>,
     /// The labels of the proxy's own errors: they tell relayd's answer from the host's.
     pub error_labels: Vec<&'static str>,
+    /// Client code to copy; it carries credentials only where `credential` does.
+    pub snippets: Vec<Snippet>,
 }
 
 /// The page, made once; answering costs a reference count.
@@ -159,13 +162,18 @@ fn data_text(data: &PageData) -> String {
         "key_sha256": data.self_signed.as_deref().and_then(key_hash),
         "probes": probes,
         "error_labels": data.error_labels,
+        "snippets": data.snippets.iter().map(shown).collect::<Vec<_>>(),
     })
     .to_string()
     .replace('<', "\\u003c")
 }
 
+fn shown(snippet: &Snippet) -> serde_json::Value {
+    json!({ "title": snippet.title, "text": snippet.to_string().trim_end() })
+}
+
 /// SHA-256 over the certificate's SubjectPublicKeyInfo, as `--ignore-certificate-errors-spki-list` wants it.
-fn key_hash(certificate: &[u8]) -> Option<String> {
+pub fn key_hash(certificate: &[u8]) -> Option<String> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     Some(BASE64.encode(digest(&SHA256, certificate.public_key().raw)))
 }
@@ -173,6 +181,7 @@ fn key_hash(certificate: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snippet::{Facts, Login};
 
     fn sample() -> PageData {
         PageData {
@@ -185,6 +194,7 @@ mod tests {
             self_signed: None,
             probes: probes(|_| true),
             error_labels: vec!["host_not_allowed"],
+            snippets: Vec::new(),
         }
     }
 
@@ -296,6 +306,41 @@ mod tests {
                 .expect("the element holds JSON");
         assert_eq!(data["self_signed"], true);
         assert_eq!(data["key_sha256"], expected);
+    }
+
+    #[test]
+    fn client_code_is_data_and_cannot_leave_its_element() {
+        let login = Login {
+            username: "guest".to_owned(),
+            password: Secret::new("</script>"),
+            note: None,
+        };
+        let facts = Facts {
+            host: "relay.example.com".to_owned(),
+            ipv4: None,
+            udp: vec![3478],
+            tcp: Vec::new(),
+            tls: vec![443],
+            realm: "relay.example.com".to_owned(),
+            login,
+            prefix: String::new(),
+            vendors: vec!["livekit".to_owned()],
+        };
+        let text = html(&Page::new(&PageData {
+            snippets: crate::snippet::everything(&facts),
+            ..PageData::default()
+        }));
+        let data = between(&text, "id=\"relayd-data\">", "</script>");
+        let data: serde_json::Value = serde_json::from_str(data).expect("the element holds JSON");
+        let titles: Vec<_> = data["snippets"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|snippet| snippet["title"].as_str().expect("a title").to_owned())
+            .collect();
+        assert_eq!(titles.len(), 2, "plain WebRTC and LiveKit: {titles:?}");
+        let code = data["snippets"][0]["text"].as_str().expect("text");
+        assert!(code.contains("credential: \"</script>\""), "{code}");
     }
 
     #[test]

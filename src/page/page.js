@@ -6,7 +6,7 @@
   const byId = (id) => document.getElementById(id);
   const TRANSPORTS = { udp: 'UDP', tcp: 'TCP', tls: 'TLS' };
   const RELAY_WAIT_MS = 20000, REFUSED_WAIT_MS = 2000, CONNECT_WAIT_MS = 20000, ECHO_WAIT_MS = 5000, VIDEO_WAIT_MS = 10000, PROBE_WAIT_MS = 20000;
-  const ECHOES = 10, FRAMES_WANTED = 20, BODY_SHOWN = 400;
+  const COPIED_SHOWN_MS = 3000, ECHOES = 10, FRAMES_WANTED = 20, BODY_SHOWN = 400;
 
   let publish;
   window.relaydResult = new Promise((resolve) => { publish = resolve; });
@@ -24,10 +24,40 @@
   byId('credential').value = data.credential || '';
   for (const transport of Object.keys(TRANSPORTS)) byId('port-' + transport).value = ports[transport] || '';
 
+  showCode();
+
   byId('settings').addEventListener('submit', (event) => {
     event.preventDefault();
     run();
   });
+
+  // ---- code to copy ----
+  function showCode() {
+    byId('client-code').hidden = data.snippets.length === 0;
+    byId('code-hint').textContent = data.credential
+      ? 'It carries the user and password of this run.'
+      : 'Put in a TURN user and its password; `relayd snippet` prints it with those of your configuration.';
+    for (const snippet of data.snippets) {
+      const entry = byId('code').content.cloneNode(true);
+      entry.querySelector('summary').textContent = snippet.title;
+      entry.querySelector('pre').textContent = snippet.text;
+      const button = entry.querySelector('button');
+      button.addEventListener('click', () => copy(snippet.text, button));
+      byId('client-code').append(entry);
+    }
+  }
+
+  async function copy(text, button) {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = 'Copied';
+    } catch {
+      // No permission, or no clipboard outside a secure context: the text is marked, so that a key press copies it.
+      getSelection().selectAllChildren(button.nextElementSibling);
+      button.textContent = 'Marked: press Ctrl+C';
+    }
+    setTimeout(() => { button.textContent = 'Copy'; }, COPIED_SHOWN_MS);
+  }
 
   // ---- a run ----
   async function run() {

@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import tls from 'node:tls';
 import { launchChromium, launchFirefox } from './lib/browsers.js';
-import { assertCalls, finished, watchPolicy } from './lib/page.js';
+import { assertCalls, clientCode, finished, watchPolicy } from './lib/page.js';
 import { child, scratch } from './lib/scratch.js';
 import { readiness, relaydBinary } from './lib/subject.js';
 
@@ -48,6 +48,7 @@ function inside() {
     const printed = relayd.lines.join('\n');
     assert.match(printed, new RegExp(`https://[^\\s]+:${port}/`), printed);
     assert.match(printed, /turns?:/, printed);
+    assert.match(printed, /--ignore-certificate-errors-spki-list=[A-Za-z0-9+/]{43}= /, printed);
   });
 
   for (const [name, launch] of [['chromium', launchTrusting], ['firefox', () => launchFirefox({ certificates: 'ignore', offline: true })]]) {
@@ -72,6 +73,10 @@ function inside() {
           assert.match(probe.fix, /resolver/, JSON.stringify(probe));
         }
         assert.equal(overall, 'failed');
+        const code = await clientCode(browser);
+        assert.ok(code.length === 13, `${code.length} SDKs`);
+        const [, password] = /password +(\S+)/.exec(relayd.lines.join('\n'));
+        for (const { title, text } of code) assert.ok(text.includes(password) || title.startsWith('watchRTC'), text);
         assert.deepEqual(violations, []);
       });
     });

@@ -5,7 +5,7 @@ import https from 'node:https';
 import { after, before, describe, test } from 'node:test';
 import { launchChromium, launchFirefox } from './lib/browsers.js';
 import { authority } from './lib/certs.js';
-import { assertCalls, finished, watchPolicy } from './lib/page.js';
+import { assertCalls, clientCode, finished, watchPolicy } from './lib/page.js';
 import { scratch } from './lib/scratch.js';
 import { LOGIN, startRelayd } from './lib/subject.js';
 import { startUpstream } from './lib/upstream.js';
@@ -73,6 +73,13 @@ for (const [name, launch] of [
       await browser.open(`https://localhost:${relayd.tls}/`);
       assert.equal(await browser.evaluate(() => document.documentElement.dataset.state), 'waiting');
       assert.ok(!(await browser.evaluate(() => document.getElementById('relayd-data').textContent)).includes(LOGIN.credential), 'no password is in the page');
+      const code = await clientCode(browser);
+      assert.deepEqual(code.filter(({ title }) => /Web|JavaScript/.test(title)).map(({ title }) => title.split(':')[0]),
+        ['Any WebRTC application', 'Azure Communication Services Calling', 'Agora', 'Agora', 'Tencent TRTC', 'Tencent TRTC', 'watchRTC']);
+      for (const { title, text } of code) {
+        assert.ok(text.includes(`relay.test:${relayd.tls}`) || /^Azure.*(iOS|Android|Windows)/.test(title), text);
+        assert.ok(text.includes('YOUR_TURN_PASSWORD') || title.startsWith('watchRTC'), text);
+      }
       await browser.fill('#username', LOGIN.username);
       await browser.fill('#credential', LOGIN.credential);
       await browser.click('#start');

@@ -16,6 +16,24 @@ export async function finished(browser) {
   return { results, rows, overall, summary: await browser.text('#summary') };
 }
 
+/** What each entry of "Code for your client" shows, and what its button copied or marked. */
+export async function clientCode(browser) {
+  const shown = await browser.evaluate(() => [...document.querySelectorAll('#client-code details')].map((entry) => {
+    entry.open = true;
+    return { title: entry.querySelector('summary').textContent, text: entry.querySelector('pre').textContent };
+  }));
+  const said = await browser.evaluate(async () => {
+    const button = document.querySelector('#client-code button');
+    button.click();
+    const until = performance.now() + 5000;
+    while (button.textContent === 'Copy' && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 50));
+    return { said: button.textContent, marked: String(getSelection()) };
+  });
+  assert.match(said.said, /^(Copied|Marked)/);
+  if (said.said.startsWith('Marked')) assert.equal(said.marked.trim(), shown[0].text);
+  return shown;
+}
+
 /** All three transports carried a call, and by getStats each by its own. */
 export function assertCalls(results) {
   for (const transport of ['udp', 'tcp', 'tls']) {
