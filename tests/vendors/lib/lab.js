@@ -40,7 +40,9 @@ export async function startLab(name, { hosts, stub, vendors, proxy = [], domain 
   try {
     const ca = authority(work.dir);
     const names = [...new Set(hosts.map((host) => host.split(':')[0]))];
-    const upstream = keep(await startRecorder({ ...ca.leaf('upstream', names.map((host) => `DNS:${host}`)), stub, ...(subject === 'nginx' ? { cors: true, ports: NGINX_PORTS } : {}) }));
+    const ports = subject === 'nginx' ? NGINX_PORTS : [0];
+    // relayd answers for CORS itself; behind nginx the vendor's own answers count.
+    const upstream = keep(await startRecorder({ ...ca.leaf('upstream', names.map((host) => `DNS:${host}`)), stub, ports, cors: subject === 'nginx' }));
     const escapes = keep(await startRecorder({ ...ca.leaf('escapes', ['DNS:localhost']) }));
     const pages = keep(await servePages(ca.leaf('pages', ['IP:127.0.0.1'])));
     const certificate = ca.leaf(domain, [`DNS:${domain}`]);
@@ -108,7 +110,7 @@ async function openPage({ pages, sdk, domain, upstream, escapes }) {
       throw new Error(`waiting for ${what}, the page failed: ${failed().detail}\n${story()}`);
     };
     return {
-      reports,
+      /** What the browser's console said as errors and warnings. */
       complaints,
       /** Method and URL of all that the page fetched, by whatever way; WebSockets are not among them. */
       asked,
@@ -119,8 +121,8 @@ async function openPage({ pages, sdk, domain, upstream, escapes }) {
         browser.page.evaluate(scene, argument).catch((error) => reports.push({ what: 'failed', detail: String(error).slice(0, 500) }));
       },
       evaluate: browser.evaluate,
-      /** The first report called `what`, and `test` to its detail; a report called `failed` ends this and every other wait at once. */
-      reported: (what, ms = 20000, test = () => true) => patiently(`the page's report "${what}"`, () => reports.find((one) => one.what === what && test(one.detail)), ms),
+      /** The first report called `what`; a report called `failed` ends this and every other wait at once. */
+      reported: (what, ms = 20000) => patiently(`the page's report "${what}"`, () => reports.find((one) => one.what === what), ms),
       /** The first request at the upstream that `test` accepts. */
       saw: (what, test, ms = 20000) => patiently(`${what} at the upstream`, () => upstream.requests.find(test), ms),
       /** Candidates of all peer connections as soon as `test` accepts them. */
