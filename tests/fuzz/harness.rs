@@ -335,7 +335,13 @@ pub fn router(data: &[u8]) {
         return;
     };
     let (authority, target) = text.split_once('\n').unwrap_or(("proxy.example.org", text));
-    let (router, allow) = &*ROUTER;
+    let Lists {
+        router,
+        allow,
+        agora,
+        trtc,
+        deny,
+    } = &*LISTS;
     let Ok(route) = router.route(authority, target) else {
         return;
     };
@@ -352,12 +358,15 @@ pub fn router(data: &[u8]) {
         host: route.host.clone(),
         port: route.port,
     };
+    assert!(!deny.holds(&named), "{named} is denied");
     match route.kind {
         RouteKind::Host => {
             assert!(allow.holds(&named), "{named} is not allowed");
             let rest = &route.path_and_query[1..];
             assert!(target.ends_with(rest), "the rest is passed byte for byte");
         }
+        RouteKind::Query => assert!(agora.holds(&named), "{named} is not Agora's"),
+        RouteKind::Unified => assert!(trtc.holds(&named), "{named} is not TRTC's"),
         RouteKind::Prefix => {
             assert_eq!(route.host, "signaling.example.com");
             let rest = route.path_and_query.strip_prefix(&route.upstream_base);
@@ -366,22 +375,32 @@ pub fn router(data: &[u8]) {
                 .trim_start_matches('/');
             assert!(target.ends_with(rest), "the rest is passed byte for byte");
         }
-        RouteKind::Query | RouteKind::Unified => panic!("{named}: no such route is configured"),
     }
 }
 
-static ROUTER: LazyLock<(Router, HostList)> = LazyLock::new(|| {
-    let rule = |name: &str, subdomains, port: u16| HostRule {
+struct Lists {
+    router: Router,
+    allow: HostList,
+    agora: HostList,
+    trtc: HostList,
+    deny: HostList,
+}
+
+static LISTS: LazyLock<Lists> = LazyLock::new(|| {
+    let rule = |name: &str, subdomains, ports| HostRule {
         name: name.into(),
         subdomains,
-        ports: port..=port,
+        ports,
     };
     let settings = relayd::proxy::Settings {
         allow: vec![
-            rule("api.example.com", false, 443),
-            rule("example.net", true, 443),
-            rule("host.example.org", false, 8443),
+            rule("api.example.com", false, 443..=443),
+            rule("example.net", true, 443..=443),
+            rule("host.example.org", false, 8443..=8443),
         ],
+        deny: vec![rule("closed.example.net", false, 1..=65535)],
+        agora_hosts: vec![rule("agora.example", true, 443..=5000)],
+        trtc_signal_hosts: vec![rule("trtc.example", true, 443..=443)],
         routes: vec![PrefixRoute {
             prefix: "/ws/".into(),
             upstream: "https://signaling.example.com/v2/".into(),
@@ -390,6 +409,11 @@ static ROUTER: LazyLock<(Router, HostList)> = LazyLock::new(|| {
         public_names: vec!["proxy.example.org".into()],
         ..relayd::proxy::Settings::default()
     };
-    let router = Router::new(&settings).expect("valid settings");
-    (router, HostList::new(&settings.allow))
+    Lists {
+        router: Router::new(&settings).expect("valid settings"),
+        allow: HostList::new(&settings.allow),
+        agora: HostList::new(&settings.agora_hosts),
+        trtc: HostList::new(&settings.trtc_signal_hosts),
+        deny: HostList::new(&settings.deny),
+    }
 });
