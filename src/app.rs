@@ -4,6 +4,7 @@
 //! `current_thread` runtime each, with listeners of its own), and the main thread (signals, admin).
 //! Nothing is served before everything that can fail has succeeded.
 
+mod credentials;
 mod reload;
 mod signalling;
 mod start;

@@ -3,16 +3,17 @@
 //! Exit codes: 0, 1 cannot start, 64 bad configuration or bad usage (`EX_USAGE`). Configuration problems go to
 //! standard error, results to standard output.
 
-use crate::app;
 use crate::check::{Outcome, Peer, Plan, judge_peer};
 use crate::config::{self, Config, FirstTryPorts, Loaded, Machine, Problem, Report};
+use crate::proxy::vendors;
 use crate::secret::Secret;
 use crate::snippet::{Chosen, Facts, Login, NoLogin, Vendor};
 use crate::sys::clock;
 use crate::sys::limits;
 use crate::sys::rng::SystemRng;
 use crate::turn::credentials::{TimeLimited, time_limited_password};
-use crate::{check, first_try, tls};
+use crate::{app, catalogue, check, first_try, tls};
+use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Parser, Subcommand};
 use serde_json::json;
 use std::io::Write;
@@ -85,6 +86,15 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// List the vendor presets, or show one
+    Vendors {
+        /// A name that `proxy.vendors` takes
+        #[arg(value_parser = PossibleValuesParser::new(vendors::NAMES))]
+        name: Option<String>,
+        /// Print it as the lines of a configuration that mean the same
+        #[arg(long, requires = "name")]
+        toml: bool,
     },
     /// Print client code for this configuration: what to write into a vendor's SDK
     #[command(after_help = SNIPPET_HELP)]
@@ -163,6 +173,7 @@ pub fn run() -> ExitCode {
             Ok(text) => print(text.trim_end()),
             Err(report) => refuse(&report),
         },
+        Some(Command::Vendors { name, toml }) => print(&presets(name.as_deref(), toml)),
         Some(Command::Version) => print(concat!("relayd ", env!("CARGO_PKG_VERSION"))),
     }
 }
@@ -479,6 +490,14 @@ fn vendor(text: &str) -> Result<Vendor, String> {
         let known = Vendor::ALL.map(Vendor::name);
         format!("accepted: {}", known.join(", "))
     })
+}
+
+fn presets(name: Option<&str>, as_toml: bool) -> String {
+    match name.and_then(vendors::preset) {
+        None => catalogue::list(),
+        Some(preset) if as_toml => catalogue::toml(preset),
+        Some(preset) => catalogue::show(preset),
+    }
 }
 
 fn no_secret(label: &str, help: &str) -> Problem {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may import of the others. Rooms that are not listed may import only the leaves.
-const MAY_IMPORT: [(&str, &[&str]); 15] = [
+const MAY_IMPORT: [(&str, &[&str]); 16] = [
     (
         "app",
         &[
@@ -13,6 +13,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
             "check",
             "cli",
             "config",
+            "credentials",
             "first_try",
             "io",
             "listen",
@@ -47,6 +48,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
         "check",
         &[
             "config",
+            "credentials",
             "io",
             "listen",
             "proxy",
@@ -61,6 +63,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
         "config",
         &[
             "admin",
+            "credentials",
             "io",
             "listen",
             "proxy",
@@ -71,6 +74,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
             "external_ip",
         ],
     ),
+    ("credentials", &["limits", "turn"]),
     ("first_try", &["config", "snippet", "sys"]),
     ("page", &["snippet"]),
     ("snippet", &["config", "turn"]),

@@ -99,6 +99,8 @@ fn bad_usage_ends_with_64_and_help_with_0() {
         &["check", "--peer", "nobody"],
         &["credential"],
         &["credential", "alice", "--ttl", "soon"],
+        &["vendors", "azur"],
+        &["vendors", "--toml"],
     ] {
         let output = relayd(line);
         assert_eq!(output.status.code(), Some(64), "{line:?} {output:?}");
@@ -113,6 +115,47 @@ fn bad_usage_ends_with_64_and_help_with_0() {
         let output = relayd(line);
         assert_eq!(output.status.code(), Some(0), "{line:?} {output:?}");
         assert!(!stdout(&output).is_empty());
+    }
+}
+
+#[test]
+fn vendors_are_listed_shown_and_printed_as_configuration_that_check_accepts() {
+    let list = stdout(&relayd(&["vendors"]));
+    let azure = stdout(&relayd(&["vendors", "azure"]));
+    assert!(azure.contains("*.skype.com"), "{azure}");
+    assert!(azure.contains("documentation: https://"), "{azure}");
+    for name in [
+        "azure",
+        "agora",
+        "trtc",
+        "trtc-international",
+        "watchrtc",
+        "vonage",
+        "daily",
+        "livekit",
+    ] {
+        assert!(list.contains(&format!("  {name} ")), "{list}");
+        let output = relayd(&["vendors", name, "--toml"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let file = file(&format!("{VALID}{}", stdout(&output)));
+        let check = relayd(&["check", "--config", &file]);
+        assert_eq!(check.status.code(), Some(0), "{}", stdout(&check));
+    }
+}
+
+#[test]
+fn an_upstream_whose_last_label_is_a_number_ends_with_64() {
+    for proxy in [
+        "allow = \"a.0x1f\"",
+        "route = [{ prefix = \"/ws/\", upstream = \"https://a.0x1f/\" }]",
+    ] {
+        let file = file(&format!("{VALID}[proxy]\n{proxy}\n"));
+        let output = relayd(&["check", "--config", &file]);
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        assert!(
+            stdout(&output).contains("this is an IP address"),
+            "{output:?}"
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 //! Live allocations keep the key that they were made with, live tunnels and requests their settings. What only a restart
 //! can change (listeners, workers, the relayed port range, the admin listener) is named and left as it is.
 
+use super::credentials;
 use super::start::Running;
 use crate::config::{self, Config};
 use crate::proxy::Proxy;
@@ -59,6 +60,8 @@ fn apply(running: &Running, log: &telemetry::Handle, new: &Config) -> anyhow::Re
     running.proxy.replace(new.proxy.clone())?;
     log.set_level(&new.log.level)?;
     running.media.set_settings(Arc::new(new.turn.clone()));
+    let served = credentials::settings(new, &running.addresses);
+    running.credentials.replace(served);
     Ok(())
 }
 

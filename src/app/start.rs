@@ -1,19 +1,21 @@
 //! Bind, then start: everything that can fail fails before anything is served.
 
 use super::Source;
+use super::credentials::{self, Hook};
 use super::signalling;
 use crate::addr::Family;
 use crate::admin::{self, Addresses, Admin, AdminState};
 use crate::check;
 use crate::config::Config;
+use crate::credentials::Service;
 use crate::first_try::{self, Banner};
 use crate::io::{Media, MediaHandle};
 use crate::listen::{self, Listeners};
 use crate::metrics::Metrics;
 use crate::page::{self, Page, PageData};
 use crate::proxy::Proxy;
-use crate::proxy::allowlist::{AllowList, Authority};
 use crate::proxy::respond::ProxyError;
+use crate::proxy::route::Router;
 use crate::snippet::{self, Facts as ClientFacts, Login};
 use crate::sys::clock;
 use crate::sys::holder::{Protocol, holder};
@@ -108,10 +110,15 @@ impl Bound {
                 page.respond(&parts.method, parts.uri.path())
             })));
         }
+        let service = Service::new(clock::now(), &mut SystemRng);
+        service.replace(credentials::settings(&self.config, &addresses));
+        let hook = Hook(Arc::clone(&service));
+        self.proxy.set_endpoint(Some(Box::new(hook)));
         let mut metrics = Metrics::new();
         media.metrics().register(metrics.registry_mut());
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
+        service.metrics().register(metrics.registry_mut());
         let admin_state = AdminState::new(Arc::new(metrics));
         let admin = match self.admin {
             Some(admin) => Some(
@@ -159,10 +166,12 @@ impl Bound {
             // A reader that went away is no reason not to serve.
             let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
-        admin_state.ready(addresses);
+        admin_state.ready(addresses.clone());
         Ok(Running {
             config: self.config,
             facts: self.facts,
+            addresses,
+            credentials: service,
             tls: self.tls,
             media,
             listen: listen_shared,
@@ -270,6 +279,7 @@ impl Facts {
         let clients = self.capacity.connections.saturating_sub(upstreams);
         lower(&mut config.listen.connections_total, clients.max(1));
         config.proxy.limits.upstream_connections = usize::try_from(upstreams).unwrap_or(usize::MAX);
+        config.io.relay_sockets_max = self.capacity.allocations as usize;
         config.turn.listeners.clone_from(&self.listeners);
         if config.external_ip_stun.is_empty() {
             return;
@@ -306,7 +316,7 @@ fn page_data(
         Source::File(_) => (None, None),
         Source::FirstTry { user, password } => (Some(user.clone()), Some(password.clone())),
     };
-    let allowed = AllowList::new(&config.proxy.allow);
+    let router = Router::new(&config.proxy).ok();
     PageData {
         domain: Some(config.domain.clone()),
         udp_port: port(&addresses.udp),
@@ -315,21 +325,10 @@ fn page_data(
         username,
         credential,
         self_signed: self_signed(tls),
-        probes: page::probes(
-            |host, port| {
-                allowed.allows(&Authority {
-                    host: host.to_owned(),
-                    port,
-                })
-            },
-            |prefix| {
-                config
-                    .proxy
-                    .routes
-                    .iter()
-                    .any(|route| route.prefix == prefix)
-            },
-        ),
+        probes: page::probes(|target| {
+            let route = router.as_ref().map(|r| r.route(&config.domain, target));
+            route.is_some_and(|route| route.is_ok())
+        }),
         error_labels: ProxyError::ALL.iter().map(|error| error.label()).collect(),
         snippets: snippet::everything(&client_facts(config, source, addresses)),
     }
@@ -368,6 +367,9 @@ pub struct Running {
     /// What is in force.
     pub config: Config,
     pub facts: Facts,
+    /// What was bound.
+    pub addresses: Addresses,
+    pub credentials: Arc<Service>,
     pub tls: Option<Arc<tls::Store>>,
     pub media: MediaHandle,
     listen: Arc<listen::Shared>,

@@ -6,7 +6,8 @@ mod text;
 
 use crate::addr::Family;
 use crate::config::{Config, Machine, Problem, show_duration, show_size};
-use crate::proxy::HostRule;
+use crate::credentials::{self, JwtKey};
+use crate::proxy::allowlist::lines;
 use crate::sys::limits;
 use crate::tls::{CertificateSource, Inspection};
 use crate::turn;
@@ -37,6 +38,8 @@ pub struct Plan {
     pub certificate: Option<Certificate>,
     pub relay: Relay,
     pub credentials: Credentials,
+    /// `POST /credentials`; `None`: off.
+    pub endpoint: Option<Endpoint>,
     pub peers: Networks,
     pub limits: BTreeMap<&'static str, String>,
     pub proxy: Proxy,
@@ -104,6 +107,19 @@ pub struct Credentials {
     pub secrets: usize,
 }
 
+/// The endpoint that gives credentials to web applications.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Endpoint {
+    pub path: &'static str,
+    pub tokens: usize,
+    /// One for each key.
+    pub jwt_algorithms: Vec<&'static str>,
+    pub ttl_s: u32,
+    pub ttl_min_s: u32,
+    pub ttl_max_s: u32,
+    pub requests_per_s_per_address: u32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Networks {
     pub allow: Vec<String>,
@@ -115,6 +131,12 @@ pub struct Proxy {
     pub vendors: Vec<String>,
     /// Host rules with their ports: `*.example.com`, `host:8443`, `*.example.org:443,4700-5000`.
     pub hosts: Vec<String>,
+    /// Never reached, whatever else is said here.
+    pub denied_hosts: Vec<String>,
+    /// What Agora's paths may name in their query.
+    pub agora_hosts: Vec<String>,
+    /// What TRTC's unified proxy may name.
+    pub trtc_signal_hosts: Vec<String>,
     /// Prefix and upstream.
     pub routes: Vec<(String, String)>,
     pub prefixes: Vec<String>,
@@ -149,6 +171,7 @@ impl Plan {
                 users: config.turn.users.len(),
                 secrets: config.turn.auth_secrets.len(),
             },
+            endpoint: endpoint(&config.credentials),
             peers: Networks {
                 allow: texts(&config.turn.peers.allow),
                 deny: texts(&config.turn.peers.deny),
@@ -160,6 +183,18 @@ impl Plan {
             drain_timeout: show_duration(config.drain_timeout),
         }
     }
+}
+
+fn endpoint(settings: &credentials::Settings) -> Option<Endpoint> {
+    settings.is_on().then(|| Endpoint {
+        path: credentials::PATH,
+        tokens: settings.tokens.len(),
+        jwt_algorithms: settings.keys.iter().map(JwtKey::algorithm).collect(),
+        ttl_s: settings.ttl_s,
+        ttl_min_s: settings.ttl_min_s,
+        ttl_max_s: settings.ttl_max_s,
+        requests_per_s_per_address: settings.requests_per_s_per_address,
+    })
 }
 
 /// Judges a peer given as an address, with or without a port, the way the running server would.
@@ -353,7 +388,10 @@ fn proxy(config: &Config) -> Proxy {
     resolve.sort();
     Proxy {
         vendors: config.vendors.clone(),
-        hosts: hosts(&settings.allow),
+        hosts: lines(&settings.allow),
+        denied_hosts: lines(&settings.deny),
+        agora_hosts: lines(&settings.agora_hosts),
+        trtc_signal_hosts: lines(&settings.trtc_signal_hosts),
         routes: settings
             .routes
             .iter()
@@ -370,48 +408,6 @@ fn proxy(config: &Config) -> Proxy {
         },
         test_page: config.test_page,
     }
-}
-
-/// One line for each name, with its ports where they are not 443 alone.
-fn hosts(rules: &[HostRule]) -> Vec<String> {
-    let mut order: Vec<String> = Vec::new();
-    let mut ports: BTreeMap<String, Vec<u16>> = BTreeMap::new();
-    for rule in rules {
-        let star = if rule.subdomains { "*." } else { "" };
-        let name = format!("{star}{}", rule.name);
-        let of_name = ports.entry(name.clone()).or_insert_with(|| {
-            order.push(name);
-            Vec::new()
-        });
-        of_name.push(rule.port);
-    }
-    let line = |name: String| match ports.get(&name).map(Vec::as_slice) {
-        Some([443]) | None => name,
-        Some(list) => format!("{name}:{}", port_ranges(list)),
-    };
-    order.into_iter().map(line).collect()
-}
-
-/// `443,4700-5000`.
-fn port_ranges(ports: &[u16]) -> String {
-    let mut sorted = ports.to_vec();
-    sorted.sort_unstable();
-    sorted.dedup();
-    let mut ranges: Vec<(u16, u16)> = Vec::new();
-    for port in sorted {
-        match ranges.last_mut() {
-            Some((_, last)) if last.checked_add(1) == Some(port) => *last = port,
-            Some(_) | None => ranges.push((port, port)),
-        }
-    }
-    let show = |(first, last): &(u16, u16)| {
-        if first == last {
-            first.to_string()
-        } else {
-            format!("{first}-{last}")
-        }
-    };
-    ranges.iter().map(show).collect::<Vec<_>>().join(",")
 }
 
 /// Seconds as the configuration would write them.

@@ -72,6 +72,7 @@ proxy
   vendors: agora
   allowed hosts:
     api.example.com
+  hosts in the query of Agora's paths:
     *.agora.io:443,4700-5000,5668-5669,6080,6443,8667,9667
     *.sd-rtn.com:443,4700-5000,5668-5669,6080,6443,8667,9667
     *.rtnsvc.com:443,4700-5000,5668-5669,6080,6443,8667,9667
@@ -92,6 +93,22 @@ peers
     assert_eq!(outcome.to_string(), expected, "{outcome}");
     let json = serde_json::to_string(&outcome).expect("plain data");
     assert!(!json.contains("s3cret"), "{json}");
+}
+
+#[test]
+fn the_credentials_endpoint_is_told_with_its_keys_and_bounds() {
+    assert_eq!(plan(FULL).endpoint, None);
+    let text = format!(
+        "{FULL}[credentials]\ntokens = [\"s3cret-token-of-one\", \"s3cret-token-of-two\"]\njwt_hs256 = \"s3cret-key-of-32-bytes-or-some-more\"\n"
+    );
+    let shown = plan(&text).to_string();
+    let expected =
+        "  realm \"relay.example.com\", users: 2, secrets for time-limited credentials: 1
+  POST https://relay.example.com/credentials: bearer tokens: 2, JWT keys: HS256
+    good for 8h, 1m to 1d on request; 10/s for each client address
+peers of clients";
+    assert!(shown.contains(expected), "{shown}");
+    assert!(!shown.contains("s3cret"), "{shown}");
 }
 
 #[test]
@@ -133,12 +150,6 @@ fn peers_are_judged_with_and_without_a_port() {
     for text in ["", "example.com", "1.2.3", "1.2.3.4:99999"] {
         assert!(text.parse::<Peer>().is_err(), "{text}");
     }
-}
-
-#[test]
-fn ports_are_folded_into_ranges() {
-    assert_eq!(port_ranges(&[443, 2, 1, 3, 5, 2]), "1-3,5,443");
-    assert_eq!(port_ranges(&[u16::MAX, u16::MAX - 1]), "65534-65535");
 }
 
 fn config(text: &str) -> Config {

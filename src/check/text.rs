@@ -1,6 +1,6 @@
 //! The outcome of a check as text for a terminal.
 
-use super::{Certificate, Outcome, Plan, Relay, seconds};
+use super::{Certificate, Endpoint, Outcome, Plan, Relay, seconds};
 use crate::config::report;
 use std::fmt::{self, Formatter};
 
@@ -73,6 +73,9 @@ impl Plan {
             "  realm \"{}\", users: {}, secrets for time-limited credentials: {}",
             credentials.realm, credentials.users, credentials.secrets
         )?;
+        if let Some(endpoint) = &self.endpoint {
+            self.endpoint(f, endpoint)?;
+        }
         writeln!(f, "peers of clients")?;
         writeln!(f, "  public addresses, and clients of this server")?;
         item(f, "also allowed", &self.peers.allow)?;
@@ -85,6 +88,28 @@ impl Plan {
             writeln!(f, "  {name}: {limit}")?;
         }
         Ok(())
+    }
+
+    fn endpoint(&self, f: &mut Formatter<'_>, endpoint: &Endpoint) -> fmt::Result {
+        let keys = match endpoint.jwt_algorithms.as_slice() {
+            [] => String::new(),
+            algorithms => format!(", JWT keys: {}", algorithms.join(" ")),
+        };
+        writeln!(
+            f,
+            "  POST https://{}{}: bearer tokens: {}{keys}",
+            self.domain, endpoint.path, endpoint.tokens
+        )?;
+        let (ttl, low, high) = (
+            seconds(endpoint.ttl_s),
+            seconds(endpoint.ttl_min_s),
+            seconds(endpoint.ttl_max_s),
+        );
+        write!(f, "    good for {ttl}, {low} to {high} on request")?;
+        match endpoint.requests_per_s_per_address {
+            0 => writeln!(f),
+            per_s => writeln!(f, "; {per_s}/s for each client address"),
+        }
     }
 
     fn relay(&self, f: &mut Formatter<'_>, relay: &Relay) -> fmt::Result {
@@ -123,19 +148,16 @@ impl Plan {
     fn proxy(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let proxy = &self.proxy;
         writeln!(f, "proxy")?;
-        if proxy.hosts.is_empty() && proxy.routes.is_empty() {
+        let named = [&proxy.hosts, &proxy.agora_hosts, &proxy.trtc_signal_hosts];
+        if named.iter().all(|hosts| hosts.is_empty()) && proxy.routes.is_empty() {
             writeln!(f, "  off: neither hosts nor routes")?;
         }
         item(f, "vendors", &proxy.vendors)?;
-        if !proxy.hosts.is_empty() {
-            writeln!(f, "  allowed hosts:")?;
-        }
-        for host in proxy.hosts.iter().take(HOSTS_SHOWN_MAX) {
-            writeln!(f, "    {host}")?;
-        }
-        if let Some(more) = proxy.hosts.len().checked_sub(HOSTS_SHOWN_MAX + 1) {
-            writeln!(f, "    and {} more", more + 1)?;
-        }
+        hosts(f, "allowed hosts", &proxy.hosts)?;
+        hosts(f, "hosts in the query of Agora's paths", &proxy.agora_hosts)?;
+        let unified = "hosts in the signalDomain of TRTC's unified proxy";
+        hosts(f, unified, &proxy.trtc_signal_hosts)?;
+        hosts(f, "hosts that are denied", &proxy.denied_hosts)?;
         if !proxy.routes.is_empty() {
             writeln!(f, "  routes:")?;
         }
@@ -155,6 +177,20 @@ impl Plan {
             writeln!(f, "  the test page is at /")?;
         }
         Ok(())
+    }
+}
+
+/// A line for each host; none for an empty list.
+fn hosts(f: &mut Formatter<'_>, name: &str, hosts: &[String]) -> fmt::Result {
+    if !hosts.is_empty() {
+        writeln!(f, "  {name}:")?;
+    }
+    for host in hosts.iter().take(HOSTS_SHOWN_MAX) {
+        writeln!(f, "    {host}")?;
+    }
+    match hosts.len().checked_sub(HOSTS_SHOWN_MAX) {
+        None | Some(0) => Ok(()),
+        Some(more) => writeln!(f, "    and {more} more"),
     }
 }
 

@@ -12,6 +12,8 @@ pub(super) fn check(reader: &Reader, parts: &Parts) {
     tls_without_certificate(reader, parts);
     no_credentials(reader, parts);
     lifetimes(reader, parts);
+    credentials_endpoint(reader, parts);
+    credentials_lifetimes(reader, parts);
 }
 
 /// True if both cannot be bound, or one would take the other's packets. IPv6 wildcards serve IPv6 only.
@@ -188,4 +190,64 @@ fn lifetimes(reader: &Reader, parts: &Parts) {
             show(max.value)
         )),
     );
+}
+
+/// The endpoint makes passwords of the first shared secret, and gives them out over TLS alone.
+fn credentials_endpoint(reader: &Reader, parts: &Parts) {
+    let Some(place) = &parts.credentials.on else {
+        return;
+    };
+    let error = |message: &str, label: &str, help: &str| {
+        reader.push(
+            Draft::error(message, label)
+                .at(Some(place.clone()))
+                .help(help),
+        );
+    };
+    if parts.turn.auth_secrets.is_empty() && !reader.has_errors() {
+        error(
+            "`credentials` is on, but `turn` has no secret to make credentials with",
+            "time-limited passwords are made of `turn.auth_secret`",
+            "add auth_secret = [\"file:secret\"] to [turn]; `openssl rand -hex 32 > secret` makes one",
+        );
+    }
+    if parts.tls.settings.is_none() && !reader.has_errors() {
+        error(
+            "`credentials` is on, but there is no certificate",
+            "credentials are given out over HTTPS only",
+            "set cert = \"fullchain.pem\" and key = \"privkey.pem\" in [tls]",
+        );
+    }
+}
+
+fn credentials_lifetimes(reader: &Reader, parts: &Parts) {
+    let read = &parts.credentials;
+    let (ttl, low, high) = (&read.ttl, &read.ttl_min, &read.ttl_max);
+    let show = |seconds: u32| show_duration(Duration::from_secs(u64::from(seconds)));
+    let error = |message: &str, label: String, spans: [&At<u32>; 2], help: &str| {
+        let place = spans.iter().find_map(|at| at.span.clone());
+        reader.push(Draft::error(message, label).at(place).help(help));
+    };
+    if low.value > high.value {
+        error(
+            "`credentials.ttl_min` is longer than `credentials.ttl_max`",
+            format!("{} is more than {}", show(low.value), show(high.value)),
+            [low, high],
+            "lower ttl_min, or raise ttl_max",
+        );
+    } else if ttl.value > high.value {
+        error(
+            "`credentials.ttl` is longer than `credentials.ttl_max`",
+            format!("{} is more than {}", show(ttl.value), show(high.value)),
+            [ttl, high],
+            "lower ttl, or raise ttl_max",
+        );
+    } else if ttl.value < low.value {
+        error(
+            "`credentials.ttl` is shorter than `credentials.ttl_min`",
+            format!("{} is less than {}", show(ttl.value), show(low.value)),
+            [ttl, low],
+            "raise ttl, or lower ttl_min",
+        );
+    }
 }

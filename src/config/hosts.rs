@@ -4,13 +4,18 @@
 
 use super::section::Wrong;
 use crate::proxy::HostRule;
+use crate::proxy::allowlist::{is_host_name, parse_ports};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 pub(super) const HTTPS_PORT: u16 = 443;
 const HOST_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 const HOST: &str = "a host name such as \"api.example.com\"";
-const HOST_RULE: &str = "\"api.example.com\", \"*.example.net\", each with a port if it is not 443: \"host.example.org:8443\"";
+const HOST_RULE: &str = "\"api.example.com\", \"*.example.net\", each with its ports if they are not 443: \"host.example.org:8443\", \"*.example.org:443,4700-5000\"";
+/// The ports of an entry that names none: where hosts are opened, and where they are closed.
+pub(super) const HTTPS_ALONE: RangeInclusive<u16> = HTTPS_PORT..=HTTPS_PORT;
+pub(super) const EVERY_PORT: RangeInclusive<u16> = 1..=u16::MAX;
 
 /// Checks a host name and makes it lower case.
 pub(super) fn parse_host(text: &str) -> Result<String, Wrong> {
@@ -40,8 +45,8 @@ pub(super) fn parse_host(text: &str) -> Result<String, Wrong> {
     if !text.split('.').all(label_ok) {
         return Err(bad(&format!("accepted: {HOST}")));
     }
-    let last = text.rsplit('.').next().unwrap_or(text);
-    if last.bytes().all(|b| b.is_ascii_digit()) {
+    // What is left of it: a last label that is a number, in any notation.
+    if !is_host_name(text) {
         return Err(bad("this is an IP address").help("write the name of the host"));
     }
     Ok(text.to_ascii_lowercase())
@@ -61,8 +66,11 @@ pub(super) fn split_port(text: &str) -> Result<(&str, Option<u16>), Wrong> {
     }
 }
 
-/// One entry of `proxy.allow`.
-pub(super) fn parse_host_rule(text: &str) -> Result<HostRule, Wrong> {
+/// One entry of `proxy.allow` and its like: a name or suffix, with several ports one rule for each range.
+pub(super) fn parse_host_rules(
+    text: &str,
+    default_ports: RangeInclusive<u16>,
+) -> Result<Vec<HostRule>, Wrong> {
     let bad = |label: String| Wrong::new("is not a host rule", label);
     if text == "*" || text == "*.*" {
         return Err(
@@ -82,7 +90,7 @@ pub(super) fn parse_host_rule(text: &str) -> Result<HostRule, Wrong> {
             bad("an entry is a host, without a path".to_owned()).help(format!("write \"{host}\""))
         );
     }
-    let (name, port) = split_port(text)?;
+    let (name, ports) = split_ports(text, default_ports)?;
     let (name, subdomains) = match name.strip_prefix("*.") {
         Some(name) => (name, true),
         None => (name, false),
@@ -99,11 +107,30 @@ pub(super) fn parse_host_rule(text: &str) -> Result<HostRule, Wrong> {
         return Err(bad("this would open a whole top-level domain".to_owned())
             .help(format!("name the domain too: \"*.example.{name}\"")));
     }
-    Ok(HostRule {
-        name,
+    let rule = |ports| HostRule {
+        name: name.clone(),
         subdomains,
-        port: port.unwrap_or(HTTPS_PORT),
-    })
+        ports,
+    };
+    Ok(ports.into_iter().map(rule).collect())
+}
+
+/// Splits `host:443,4700-5000`.
+fn split_ports(
+    text: &str,
+    default_ports: RangeInclusive<u16>,
+) -> Result<(&str, Vec<RangeInclusive<u16>>), Wrong> {
+    let Some((host, ports)) = text.split_once(':') else {
+        return Ok((text, vec![default_ports]));
+    };
+    let ports = ports.split(',').map(|ports| parse_ports(ports.trim()));
+    match ports.collect() {
+        Some(ports) => Ok((host, ports)),
+        None => Err(Wrong::new(
+            "has a bad port",
+            "accepted: ports from 1 to 65535 after the colon: \"443\", \"443,4700-5000\"",
+        )),
+    }
 }
 
 /// `host` or `host:port` as relayd itself is called; addresses are accepted.
@@ -233,8 +260,12 @@ mod tests {
         HostRule {
             name: name.to_owned(),
             subdomains,
-            port,
+            ports: port..=port,
         }
+    }
+
+    fn parse_rules(text: &str) -> Result<Vec<HostRule>, Wrong> {
+        parse_host_rules(text, HTTPS_ALONE)
     }
 
     #[test]
@@ -254,7 +285,50 @@ mod tests {
             ),
             ("localhost:8443", rule("localhost", false, 8443)),
         ] {
-            assert_eq!(parse_host_rule(text).expect(text), expected);
+            assert_eq!(parse_rules(text).expect(text), [expected]);
+        }
+    }
+
+    #[test]
+    fn a_host_rule_may_have_several_ports_and_ranges_or_the_default_ones() {
+        let ports = |text: &str| -> Vec<RangeInclusive<u16>> {
+            let rules = parse_rules(text).expect(text);
+            rules.into_iter().map(|rule| rule.ports).collect()
+        };
+        assert_eq!(
+            ports("*.a.com:443,4700-5000, 80"),
+            [443..=443, 4700..=5000, 80..=80]
+        );
+        let denied = parse_host_rules("a.com", EVERY_PORT).expect("a rule");
+        assert_eq!(denied[0].ports, 1..=65535);
+        for text in [
+            "a.com:443,",
+            "a.com:,",
+            "a.com:5-1",
+            "a.com:0-9",
+            "a.com:1-65536",
+            "a.com:1:2",
+        ] {
+            assert!(parse_rules(text).is_err(), "{text}");
+        }
+    }
+
+    /// The router reads hosts by `allowlist`: what it would refuse must not pass here.
+    #[test]
+    fn a_name_that_ends_in_a_number_is_an_address_in_every_notation() {
+        for host in [
+            "10.0.0.1", "a.0x1f", "a.0X1F", "a.0x", "a.1", "0x7f.1", "127.1",
+        ] {
+            for wrong in [
+                parse_host(host).err(),
+                parse_rules(host).err(),
+                parse_upstream(&format!("https://{host}/")).err(),
+            ] {
+                assert!(wrong.is_some(), "{host}");
+            }
+        }
+        for host in ["a.x1f", "a.0xg", "a.1b", "gateway"] {
+            assert!(parse_host(host).is_ok(), "{host}");
         }
     }
 
@@ -286,7 +360,7 @@ mod tests {
             "https://a.com",
             "a.com/path",
         ] {
-            assert!(parse_host_rule(text).is_err(), "{text}");
+            assert!(parse_rules(text).is_err(), "{text}");
         }
         for (text, help) in [
             ("https://api.example.com/v1", "write \"api.example.com\""),
@@ -297,7 +371,7 @@ mod tests {
             ("api.example.com/v1", "write \"api.example.com\""),
             (".example.com", "write \"*.example.com\""),
         ] {
-            let wrong = parse_host_rule(text).expect_err(text);
+            let wrong = parse_rules(text).expect_err(text);
             assert_eq!(wrong.help.as_deref(), Some(help));
         }
     }

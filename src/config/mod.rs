@@ -25,7 +25,7 @@ pub use machine::Machine;
 pub use report::{Problem, Report, Severity};
 pub use values::{show_duration, show_size};
 
-use crate::{admin, io, listen, proxy, telemetry, tls, turn};
+use crate::{admin, credentials, io, listen, proxy, telemetry, tls, turn};
 use section::{Reader, Table};
 use source::Source;
 use std::net::SocketAddr;
@@ -60,6 +60,8 @@ pub struct Config {
     pub io: io::Settings,
     pub listen: listen::Settings,
     pub proxy: proxy::Settings,
+    /// Off unless it names somebody who may ask.
+    pub credentials: credentials::Settings,
     pub admin: admin::Settings,
     pub log: telemetry::Settings,
 }
@@ -242,6 +244,7 @@ struct Parts {
     tls: read::tls::Tls,
     turn: read::turn::Turn,
     proxy: read::proxy::Proxy,
+    credentials: read::credentials::Credentials,
     admin: read::admin::Admin,
     log: telemetry::Settings,
 }
@@ -256,6 +259,7 @@ impl Parts {
             tls,
             turn: read::turn::read(&root.table("turn"), around),
             proxy: read::proxy::read(&root.table("proxy"), around),
+            credentials: read::credentials::read(&root.table("credentials"), around),
             admin: read::admin::read(&root.table("admin")),
             log: read::log::read(&root.table("log")),
         }
@@ -313,9 +317,12 @@ impl Parts {
                 relay_buffer_bytes: turn.relay_buffer_bytes,
                 stream_queue_bytes_max: turn.stream_queue_bytes_max,
                 stream_idle_s: self.listen.stream_idle_s,
+                // Completed by `app`, which knows the open-files limit.
+                ..io::Settings::default()
             },
             listen: self.listen.settings,
             proxy,
+            credentials: self.credentials.settings,
             admin: admin::Settings {
                 listen: self.admin.listen.map(|addr| addr.value),
             },

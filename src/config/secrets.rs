@@ -130,7 +130,9 @@ pub(super) fn readable_file(item: &Item<'_>, around: &Surroundings<'_>) -> Resul
             "accepted: the path of a file that holds it",
         ));
     }
-    let path = around.base_dir.join(text);
+    let path = around
+        .base_dir
+        .join(text.strip_prefix("file:").unwrap_or(text));
     let opened = std::fs::File::open(&path).and_then(|file| file.metadata());
     match opened {
         Ok(metadata) if metadata.is_file() => Ok(path),

@@ -138,7 +138,15 @@ impl<'t> Source<'t> {
 }
 
 /// Words in a key or table name that make its values secret.
-const SECRET_WORDS: [&str; 6] = ["user", "secret", "pass", "token", "credential", "private"];
+const SECRET_WORDS: [&str; 7] = [
+    "user",
+    "secret",
+    "pass",
+    "token",
+    "credential",
+    "private",
+    "hs256",
+];
 
 pub(super) fn speaks_of_secrets(name: &str) -> bool {
     let name = name.to_ascii_lowercase();

@@ -4,12 +4,15 @@ use super::section::{At, Draft, Reader};
 use super::{Config, Machine, Parts, Problem, show_size};
 use crate::addr::Family;
 use crate::ip_rules::IpRules;
+use crate::proxy::allowlist::{Authority, HostList};
 use crate::tls::{CertificateSource, Warning};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Browsers refuse TURN servers on other ports below 1024 (CLIENTS.md: libwebrtc's list).
 const LOW_PORTS_OF_BROWSERS: [u16; 3] = [53, 80, 443];
+/// Azure's SDK sets up every call there.
+const AZURE_CALLS: &str = "api.flightproxy.skype.com";
 /// Where clouds keep the metadata service that hands out a machine's credentials.
 const METADATA_SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
@@ -247,30 +250,70 @@ fn md5_key_without_realm(reader: &Reader, parts: &Parts) {
 }
 
 fn what_vendors_need(reader: &Reader, parts: &Parts) {
-    let has = |name: &str| parts.proxy.vendors.iter().any(|vendor| vendor == name);
-    let on = |list: &[At<SocketAddr>], port: u16| list.iter().any(|addr| addr.value.port() == port);
-    let listen = &parts.listen;
-    if has("agora") && !(on(&listen.tls, 443) && on(&listen.udp, 3478) && on(&listen.tcp, 3478)) {
-        reader.push(
-            Draft::warning(
-                "Agora's Web SDK will not find TURN on every transport",
-                "it uses 3478 over UDP and TCP and 443 over TLS, whatever ports it is told",
-            )
-            .at(listen.tls.first().and_then(|addr| addr.span.clone()))
-            .help("listen on these ports, or map them to relayd's; or give the SDK a list of URLs in setTurnServer"),
-        );
+    // By what is allowed, so also where a preset was copied.
+    let proxy = &parts.proxy.settings;
+    let calls = Authority::parse(AZURE_CALLS);
+    let azure = calls.is_some_and(|calls| HostList::new(&proxy.allow).holds(&calls));
+    let agora = !proxy.agora_hosts.is_empty();
+    if agora {
+        agoras_turn_ports(reader, parts);
     }
     let is_address = parts.server.domain.value.parse::<IpAddr>().is_ok();
-    if is_address && (has("azure") || has("agora")) && !listen.tls.is_empty() {
+    let message = match (azure, agora) {
+        (true, true) => "Azure and Agora need a name for TURN over TLS",
+        (true, false) => "Azure needs a name for TURN over TLS",
+        (false, true) => "Agora needs a name for TURN over TLS",
+        (false, false) => return,
+    };
+    if is_address && speaks_tls(parts, |_| true) {
         reader.push(
             Draft::warning(
-                "`server.domain` is an address, and Azure and Agora need a name for TURN over TLS",
+                format!("`server.domain` is an address, and {message}"),
                 "their SDKs make no usable URL from an address",
             )
             .at(parts.server.domain.span.clone())
             .help("give the server a name in DNS, and its certificate too"),
         );
     }
+}
+
+/// VENDORS.md: Agora's Web SDK 4.x ignores the ports that it is told.
+fn agoras_turn_ports(reader: &Reader, parts: &Parts) {
+    let on = |list: &[At<SocketAddr>], port: u16| list.iter().any(|addr| addr.value.port() == port);
+    let listen = &parts.listen;
+    let missing: Vec<&str> = [
+        ("3478 over UDP", on(&listen.udp, 3478)),
+        ("3478 over TCP", on(&listen.tcp, 3478)),
+        ("443 over TLS", speaks_tls(parts, |port| port == 443)),
+    ]
+    .into_iter()
+    .filter_map(|(what, there)| (!there).then_some(what))
+    .collect();
+    if missing.is_empty() {
+        return;
+    }
+    let place = listen
+        .tls
+        .first()
+        .or(listen.tcp.first())
+        .or(listen.udp.first());
+    reader.push(
+        Draft::warning(
+            "Agora's Web SDK will not find TURN on every transport",
+            format!(
+                "it uses 3478 over UDP and TCP and 443 over TLS, whatever ports it is told; not listened on: {}",
+                missing.join(", ")
+            ),
+        )
+        .at(place.and_then(|addr| addr.span.clone()))
+        .help("listen on these ports, or map them to relayd's; or give the SDK a list of URLs in setTurnServer"),
+    );
+}
+
+/// Whether TLS is spoken on such a port: on a TCP port too, if there is a certificate.
+fn speaks_tls(parts: &Parts, is_meant: impl Fn(u16) -> bool) -> bool {
+    let on = |list: &[At<SocketAddr>]| list.iter().any(|addr| is_meant(addr.value.port()));
+    on(&parts.listen.tls) || (parts.tls.settings.is_some() && on(&parts.listen.tcp))
 }
 
 /// What the certificate itself says; a certificate that cannot be used is an error.

@@ -56,7 +56,11 @@ impl Media {
         let addr = |listener: &Listener| listener.socket.addr();
         let udp_addresses = listeners.iter().take(1).flatten().map(addr).collect();
         let relays = Arc::new(RelayShared {
-            ports: PortPool::new(settings.relay_ports, Box::new(SystemRng)),
+            ports: PortPool::new(
+                settings.relay_ports,
+                settings.relay_sockets_max,
+                Box::new(SystemRng),
+            ),
             reservations: Reservations::default(),
             buffer_bytes: settings.relay_buffer_bytes,
         });

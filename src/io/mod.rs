@@ -36,6 +36,9 @@ pub struct Settings {
     pub udp: Vec<SocketAddr>,
     /// Relayed ports, first and last.
     pub relay_ports: (u16, u16),
+    /// Relay sockets at once, reserved ones included: a dual allocation has two. `app` sets what the open-files
+    /// limit allows, so that the last descriptors are left for connections.
+    pub relay_sockets_max: usize,
     /// SO_RCVBUF and SO_SNDBUF of a UDP listener, in bytes.
     pub listener_buffer_bytes: usize,
     /// SO_RCVBUF and SO_SNDBUF of a relay socket, in bytes; 0: the system's default.
@@ -52,6 +55,7 @@ impl Default for Settings {
             workers: 1,
             udp: Vec::new(),
             relay_ports: (49152, 65535),
+            relay_sockets_max: usize::MAX,
             listener_buffer_bytes: 4 << 20,
             relay_buffer_bytes: 0,
             stream_queue_bytes_max: 256 << 10,

@@ -16,11 +16,14 @@ use std::time::Instant;
 pub struct PortPool {
     first: u16,
     last: u16,
+    /// Ports that may be held at once, on all addresses: each costs a descriptor.
+    leases_max: usize,
     state: Mutex<State>,
 }
 
 struct State {
     free: HashMap<IpAddr, FreeList>,
+    leases: usize,
     entropy: Box<dyn Entropy>,
 }
 
@@ -44,20 +47,22 @@ impl Drop for PortLease {
 
 impl PortPool {
     /// `range` is first and last port, in order.
-    pub fn new(range: (u16, u16), entropy: Box<dyn Entropy>) -> Arc<Self> {
+    pub fn new(range: (u16, u16), leases_max: usize, entropy: Box<dyn Entropy>) -> Arc<Self> {
         let state = State {
             free: HashMap::new(),
+            leases: 0,
             entropy,
         };
         Arc::new(Self {
             first: range.0,
             last: range.1.max(range.0),
+            leases_max,
             state: Mutex::new(state),
         })
     }
 
     pub fn any(self: &Arc<Self>, ip: IpAddr) -> Option<PortLease> {
-        let port = self.with_list(ip, |list| {
+        let port = self.take(ip, 1, |list| {
             let index = list.oldest().next()?;
             list.take(index);
             Some(index)
@@ -66,7 +71,7 @@ impl PortPool {
     }
 
     pub fn even(self: &Arc<Self>, ip: IpAddr) -> Option<PortLease> {
-        let index = self.with_list(ip, |list| {
+        let index = self.take(ip, 1, |list| {
             let is_even = |index: &u16| self.port(*index).is_multiple_of(2);
             let index = list.oldest().find(is_even)?;
             list.take(index);
@@ -77,7 +82,7 @@ impl PortPool {
 
     /// An even port and the next one.
     pub fn pair(self: &Arc<Self>, ip: IpAddr) -> Option<(PortLease, PortLease)> {
-        let index = self.with_list(ip, |list| {
+        let index = self.take(ip, 2, |list| {
             let starts_pair =
                 |index: &u16| self.port(*index).is_multiple_of(2) && list.is_free(index + 1);
             let index = list.oldest().find(starts_pair)?;
@@ -91,12 +96,15 @@ impl PortPool {
     /// Ports that nobody holds on this address.
     #[cfg(test)]
     pub fn free_count(&self, ip: IpAddr) -> usize {
-        self.with_list(ip, |list| list.oldest().count())
+        let mut state = lock(&self.state);
+        self.list(&mut state, ip).oldest().count()
     }
 
     fn give_back(&self, addr: SocketAddr) {
         let index = addr.port() - self.first;
-        self.with_list(addr.ip(), |list| list.give_back(index));
+        let mut state = lock(&self.state);
+        state.leases -= 1;
+        self.list(&mut state, addr.ip()).give_back(index);
     }
 
     fn lease(self: &Arc<Self>, ip: IpAddr, index: u16) -> PortLease {
@@ -110,13 +118,26 @@ impl PortPool {
         self.first + index
     }
 
-    fn with_list<T>(&self, ip: IpAddr, act: impl FnOnce(&mut FreeList) -> T) -> T {
+    /// What `choose` takes from an address's list, `count` ports, unless that would be too many.
+    fn take<T>(
+        &self,
+        ip: IpAddr,
+        count: usize,
+        choose: impl FnOnce(&mut FreeList) -> Option<T>,
+    ) -> Option<T> {
         let mut state = lock(&self.state);
-        let State { free, entropy } = &mut *state;
-        let list = free
-            .entry(ip)
-            .or_insert_with(|| FreeList::shuffled(self.last - self.first, entropy.as_mut()));
-        act(list)
+        if state.leases + count > self.leases_max {
+            return None;
+        }
+        let taken = choose(self.list(&mut state, ip))?;
+        state.leases += count;
+        Some(taken)
+    }
+
+    fn list<'a>(&self, state: &'a mut State, ip: IpAddr) -> &'a mut FreeList {
+        let State { free, entropy, .. } = state;
+        free.entry(ip)
+            .or_insert_with(|| FreeList::shuffled(self.last - self.first, entropy.as_mut()))
     }
 }
 
@@ -328,6 +349,19 @@ mod tests {
         assert_eq!(pool.free_count(ip(1)), 2);
     }
 
+    #[test]
+    fn no_more_ports_are_held_than_there_are_descriptors_for() {
+        let pool = PortPool::new((50_000, 50_009), 3, Box::new(crate::sys::rng::SystemRng));
+        let first = pool.any(ip(1)).expect("free");
+        let pair = pool.pair(ip(2)).expect("free");
+        assert!(pool.any(ip(3)).is_none() && pool.even(ip(1)).is_none());
+        drop(first);
+        assert!(pool.pair(ip(1)).is_none(), "one is too few");
+        assert!(pool.even(ip(1)).is_some());
+        drop(pair);
+        assert!(pool.pair(ip(1)).is_some());
+    }
+
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Any,
@@ -386,7 +420,11 @@ mod tests {
     }
 
     fn pool(first: u16, last: u16) -> Arc<PortPool> {
-        PortPool::new((first, last), Box::new(crate::sys::rng::SystemRng))
+        PortPool::new(
+            (first, last),
+            usize::MAX,
+            Box::new(crate::sys::rng::SystemRng),
+        )
     }
 
     fn ip(last: u8) -> IpAddr {

@@ -295,7 +295,7 @@ mod tests {
         ) {
             const CODES: [i32; 4] = [libc::EADDRINUSE, libc::EMFILE, libc::EADDRNOTAVAIL, libc::EACCES];
             let ip = parsed("127.0.0.1");
-            let ports = PortPool::new((50_000, 50_009), Box::new(SystemRng));
+            let ports = PortPool::new((50_000, 50_009), usize::MAX, Box::new(SystemRng));
             let kept = Reservations::default();
             let now = Instant::now();
             let mut failures = failures.into_iter().cycle();
@@ -325,7 +325,7 @@ mod tests {
 
     fn sockets(range: (u16, u16)) -> RelaySockets {
         let shared = RelayShared {
-            ports: PortPool::new(range, Box::new(SystemRng)),
+            ports: PortPool::new(range, usize::MAX, Box::new(SystemRng)),
             reservations: Reservations::default(),
             buffer_bytes: 0,
         };

@@ -6,6 +6,12 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+/// What a frame takes beside its bytes: its record and the allocator's. Empty frames have a cost too.
+const FRAME_COST: usize = 64;
+
+/// Records that an empty queue keeps room for.
+const IDLE_FRAMES: usize = 16;
+
 struct Frame {
     bytes: Vec<u8>,
     /// Bytes already sent; only the first frame of the queue may have some.
@@ -17,12 +23,17 @@ impl Frame {
     fn left(&self) -> &[u8] {
         self.bytes.get(self.sent..).unwrap_or_default()
     }
+
+    /// What it counts for against the bound.
+    fn cost(&self) -> usize {
+        self.bytes.len() + FRAME_COST
+    }
 }
 
 #[derive(Default)]
 pub struct WriteQueue {
     frames: VecDeque<Frame>,
-    /// Bytes of all frames, what is sent of the first included.
+    /// Costs of all frames, what is sent of the first included.
     bytes: usize,
     reply_bytes: usize,
 }
@@ -45,15 +56,16 @@ impl WriteQueue {
         bytes_max: usize,
     ) -> Result<u64, RepliesOverflow> {
         debug_assert!(sent == 0 || self.frames.is_empty());
-        self.frames.push_back(Frame {
+        let frame = Frame {
             bytes: bytes.to_vec(),
             sent,
             media,
-        });
-        self.bytes += bytes.len();
+        };
+        self.bytes += frame.cost();
         if !media {
-            self.reply_bytes += bytes.len();
+            self.reply_bytes += frame.cost();
         }
+        self.frames.push_back(frame);
         let mut dropped = 0;
         while self.bytes > bytes_max && self.drop_oldest_media() {
             dropped += 1;
@@ -70,7 +82,7 @@ impl WriteQueue {
             return false;
         };
         let gone = self.frames.remove(at);
-        self.bytes -= gone.map_or(0, |frame| frame.bytes.len());
+        self.bytes -= gone.map_or(0, |frame| frame.cost());
         true
     }
 
@@ -93,11 +105,14 @@ impl WriteQueue {
                 return;
             }
             written -= left;
-            self.bytes -= first.bytes.len();
+            self.bytes -= first.cost();
             if !first.media {
-                self.reply_bytes -= first.bytes.len();
+                self.reply_bytes -= first.cost();
             }
             self.frames.pop_front();
+        }
+        if self.frames.is_empty() && self.frames.capacity() > IDLE_FRAMES {
+            self.frames.shrink_to(IDLE_FRAMES);
         }
     }
 }
@@ -111,18 +126,18 @@ mod tests {
     fn the_oldest_media_goes_first_and_replies_stay() {
         let mut queue = WriteQueue::default();
         for (byte, media) in [(1, true), (2, false), (3, true), (4, true)] {
-            assert_eq!(queue.push(&[byte; 10], 0, media, 40), Ok(0));
+            assert_eq!(queue.push(&[byte; 10], 0, media, bound(4, 40)), Ok(0));
         }
-        assert_eq!(queue.push(&[5; 15], 0, true, 40), Ok(2));
+        assert_eq!(queue.push(&[5; 15], 0, true, bound(4, 40)), Ok(2));
         assert_eq!(firsts(&queue), [2, 4, 5]);
     }
 
     #[test]
     fn a_frame_sent_in_part_is_finished() {
         let mut queue = WriteQueue::default();
-        assert_eq!(queue.push(&[1; 10], 4, true, 20), Ok(0));
-        assert_eq!(queue.push(&[2; 10], 0, true, 20), Ok(0));
-        assert_eq!(queue.push(&[3; 10], 0, true, 20), Ok(1));
+        assert_eq!(queue.push(&[1; 10], 4, true, bound(2, 20)), Ok(0));
+        assert_eq!(queue.push(&[2; 10], 0, true, bound(2, 20)), Ok(0));
+        assert_eq!(queue.push(&[3; 10], 0, true, bound(2, 20)), Ok(1));
         assert_eq!(firsts(&queue), [1, 3]);
         queue.advance(6);
         assert_eq!(firsts(&queue), [3]);
@@ -134,9 +149,26 @@ mod tests {
     #[test]
     fn replies_that_alone_exceed_the_bound_end_the_connection() {
         let mut queue = WriteQueue::default();
-        assert_eq!(queue.push(&[1; 30], 0, true, 40), Ok(0));
-        assert_eq!(queue.push(&[2; 40], 0, false, 40), Ok(1));
-        assert_eq!(queue.push(&[3; 1], 0, false, 40), Err(RepliesOverflow));
+        assert_eq!(queue.push(&[1; 30], 0, true, bound(1, 40)), Ok(0));
+        assert_eq!(queue.push(&[2; 40], 0, false, bound(1, 40)), Ok(1));
+        assert_eq!(
+            queue.push(&[3; 1], 0, false, bound(1, 40)),
+            Err(RepliesOverflow)
+        );
+    }
+
+    /// A peer that sends empty datagrams must not make a silent client's queue many times its bound.
+    #[test]
+    fn the_smallest_frames_are_bounded_by_the_memory_that_they_take() {
+        let mut queue = WriteQueue::default();
+        let bytes_max = 256 << 10;
+        for _ in 0..100_000 {
+            queue.push(&[0; 4], 0, true, bytes_max).expect("media only");
+        }
+        let held = queue.frames.capacity() * size_of::<Frame>() + queue.frames.len() * 32;
+        assert!(held <= 2 * bytes_max, "{held}");
+        queue.advance(usize::MAX);
+        assert!(queue.frames.capacity() <= IDLE_FRAMES, "given back");
     }
 
     proptest! {
@@ -151,10 +183,10 @@ mod tests {
             for (number, (len, media, written)) in steps.into_iter().enumerate() {
                 let mut frame = vec![number as u8; len];
                 frame[0] = len as u8;
-                if queue.push(&frame, 0, media, 150).is_err() {
+                if queue.push(&frame, 0, media, bound(3, 150)).is_err() {
                     return Ok(());
                 }
-                prop_assert!(queue.bytes <= 150 + 60, "at most one frame in part beyond the bound");
+                prop_assert!(queue.bytes <= bound(4, 210), "at most one frame in part beyond the bound");
                 if !media {
                     replies.push(frame);
                 }
@@ -178,6 +210,10 @@ mod tests {
             prop_assert!(numbers.is_sorted());
             prop_assert!(replies.is_empty());
         }
+    }
+
+    fn bound(frames: usize, bytes: usize) -> usize {
+        bytes + frames * FRAME_COST
     }
 
     fn take(queue: &mut WriteQueue, written: usize, out: &mut Vec<u8>) {

@@ -8,5 +8,5 @@ pub mod quota;
 pub mod table;
 
 pub use bucket::{ByteBucket, SharedByteBucket};
-pub use quota::{QuotaError, Quotas, User};
+pub use quota::{Maxima, QuotaError, Quotas, Share, User};
 pub use table::{RateTable, RecentTable, SourcePrefix};

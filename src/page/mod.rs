@@ -192,7 +192,7 @@ mod tests {
             username: Some("guest".to_owned()),
             credential: Some(Secret::new("</script><script>alert(1)</script>")),
             self_signed: None,
-            probes: probes(|_, _| true, |_| true),
+            probes: probes(|_| true),
             error_labels: vec!["host_not_allowed"],
             snippets: Vec::new(),
         }

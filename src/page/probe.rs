@@ -50,109 +50,77 @@ impl Probe {
     }
 }
 
-/// What must be configured for a probe to make sense.
-enum Needs {
-    Host(&'static str),
-    Prefix(&'static str),
-}
-
 /// Azure's SDK makes the first two itself before every call; Agora's and watchRTC's hosts answer a bare GET, TRTC's with an error of its own.
-const KNOWN: [(Needs, Probe); 5] = [
-    (
-        Needs::Host("go.trouter.communication.microsoft.com"),
-        Probe {
-            vendor: "Azure",
-            title: "signalling host",
-            kind: ProbeKind::Fetch,
-            path: "/go.trouter.communication.microsoft.com/?check=1",
-            expect: Expect::Text("Trouter"),
-        },
-    ),
-    (
-        Needs::Host("go.trouter.communication.microsoft.com"),
-        Probe {
-            vendor: "Azure",
-            title: "signalling WebSocket",
-            kind: ProbeKind::WebSocket,
-            path: "/go.trouter.communication.microsoft.com/v4/c",
-            expect: Expect::Answer,
-        },
-    ),
-    (
-        Needs::Host("webrtc2-ap-web-1.agora.io"),
-        Probe {
-            vendor: "Agora",
-            title: "server choice",
-            kind: ProbeKind::Fetch,
-            path: "/webrtc2-ap-web-1.agora.io/",
-            expect: Expect::Answer,
-        },
-    ),
-    (
-        Needs::Prefix("/logger/"),
-        Probe {
-            vendor: "TRTC",
-            title: "log host",
-            kind: ProbeKind::Fetch,
-            path: "/logger/",
-            expect: Expect::Answer,
-        },
-    ),
-    (
-        Needs::Prefix("/websocket/"),
-        Probe {
-            vendor: "watchRTC",
-            title: "health check",
-            kind: ProbeKind::Fetch,
-            path: "/websocket/healthcheck",
-            expect: Expect::Answer,
-        },
-    ),
+const KNOWN: [Probe; 5] = [
+    Probe {
+        vendor: "Azure",
+        title: "signalling host",
+        kind: ProbeKind::Fetch,
+        path: "/go.trouter.communication.microsoft.com/?check=1",
+        expect: Expect::Text("Trouter"),
+    },
+    Probe {
+        vendor: "Azure",
+        title: "signalling WebSocket",
+        kind: ProbeKind::WebSocket,
+        path: "/go.trouter.communication.microsoft.com/v4/c",
+        expect: Expect::Answer,
+    },
+    Probe {
+        vendor: "Agora",
+        title: "server choice",
+        kind: ProbeKind::Fetch,
+        path: "/ap/?url=webrtc2-ap-web-1.agora.io/",
+        expect: Expect::Answer,
+    },
+    Probe {
+        vendor: "TRTC",
+        title: "log host",
+        kind: ProbeKind::Fetch,
+        path: "/logger/",
+        expect: Expect::Answer,
+    },
+    Probe {
+        vendor: "watchRTC",
+        title: "health check",
+        kind: ProbeKind::Fetch,
+        path: "/websocket/healthcheck",
+        expect: Expect::Answer,
+    },
 ];
 
-/// The known probes that this configuration lets through: by `allows(host, port)` and `routes(prefix)`.
-pub fn probes(allows: impl Fn(&str, u16) -> bool, routes: impl Fn(&str) -> bool) -> Vec<Probe> {
-    KNOWN
-        .into_iter()
-        .filter(|(needs, _)| match needs {
-            Needs::Host(host) => allows(host, 443),
-            Needs::Prefix(prefix) => routes(prefix),
-        })
-        .map(|(_, probe)| probe)
-        .collect()
+/// The known probes that this configuration lets through: by `routes(target)`.
+pub fn probes(routes: impl Fn(&str) -> bool) -> Vec<Probe> {
+    let mut probes = KNOWN.to_vec();
+    probes.retain(|probe| routes(probe.path));
+    probes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::route::Router;
+    use crate::proxy::{Settings, vendors};
 
-    #[test]
-    fn only_what_the_configuration_lets_through_is_probed() {
-        let azure = probes(
-            |host, port| host.ends_with(".communication.microsoft.com") && port == 443,
-            |_| false,
-        );
-        assert_eq!(
-            azure.iter().map(|probe| probe.vendor).collect::<Vec<_>>(),
-            ["Azure", "Azure"]
-        );
-        let prefixes = probes(|_, _| false, |prefix| prefix == "/websocket/");
-        assert_eq!(
-            prefixes
-                .iter()
-                .map(|probe| probe.vendor)
-                .collect::<Vec<_>>(),
-            ["watchRTC"]
-        );
-        assert!(probes(|_, _| false, |_| false).is_empty());
+    fn of(vendor: &str) -> Vec<&'static str> {
+        let preset = vendors::preset(vendor).expect("a preset");
+        let settings = Settings {
+            allow: vendors::rules(preset.hosts),
+            agora_hosts: vendors::rules(preset.agora_hosts),
+            routes: preset.routes(),
+            ..Settings::default()
+        };
+        let router = Router::new(&settings).expect("good settings");
+        let probes = probes(|target| router.route("relay.example.com", target).is_ok());
+        probes.iter().map(|probe| probe.vendor).collect()
     }
 
     #[test]
-    fn every_target_is_a_path_on_relayd_that_names_what_it_needs() {
-        for (needs, probe) in KNOWN {
-            let (Needs::Host(named) | Needs::Prefix(named)) = needs;
-            assert!(probe.path.starts_with('/'), "{}", probe.path);
-            assert!(probe.path.contains(named), "{}", probe.path);
-        }
+    fn only_what_the_configuration_lets_through_is_probed() {
+        assert_eq!(of("azure"), ["Azure", "Azure"]);
+        assert_eq!(of("agora"), ["Agora"]);
+        assert_eq!(of("trtc"), ["TRTC"]);
+        assert_eq!(of("watchrtc"), ["watchRTC"]);
+        assert!(of("daily").is_empty());
     }
 }

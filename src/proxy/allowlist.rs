@@ -1,4 +1,4 @@
-//! Which upstream hosts may be asked for: host syntax, then exact names and `*.suffix` rules with their ports.
+//! Which upstream hosts are meant: host syntax, then lists of exact names and `*.suffix` rules with their ports.
 //!
 //! A host is letters, digits and hyphens in dotted labels (RFC 1123 §2.1), read from the raw target: nothing is
 //! decoded, so `%`, `@`, `[`, an empty label, a trailing dot or an IP address in any notation is not a host.
@@ -99,10 +99,12 @@ pub fn split_port(authority: &str) -> (&str, Option<&str>) {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a host name, `*.` and a host name, or either with a port from 1 to 65535")]
+#[error(
+    "not a host name, `*.` and a host name, or either with a port or a range of ports from 1 to 65535"
+)]
 pub struct HostRuleError;
 
-/// Reads what the configuration writes: `host`, `*.suffix`, `host:port`, `*.suffix:port`.
+/// Reads `host`, `*.suffix`, and either with `:port` or `:low-high`; the configuration may also join ports by commas.
 impl FromStr for HostRule {
     type Err = HostRuleError;
 
@@ -111,23 +113,56 @@ impl FromStr for HostRule {
             Some(rest) => (rest, true),
             None => (text, false),
         };
-        let Authority { host, port } = Authority::parse_any(rest).ok_or(HostRuleError)?;
+        let (name, ports) = match rest.split_once(':') {
+            None => (rest, HTTPS_PORT..=HTTPS_PORT),
+            Some((name, ports)) => (name, parse_ports(ports).ok_or(HostRuleError)?),
+        };
+        let Authority { host, .. } = Authority::parse_any(name).ok_or(HostRuleError)?;
         Ok(Self {
             name: host,
             subdomains,
-            port,
+            ports,
         })
     }
 }
 
-/// The allow-list, compiled: one lookup for the name and one for each of its parents.
+/// Reads `port` or `low-high`.
+pub fn parse_ports(text: &str) -> Option<RangeInclusive<u16>> {
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    let ports = parse_port(low)?..=parse_port(high)?;
+    (!ports.is_empty()).then_some(ports)
+}
+
+/// One line for each name, in order, as the configuration writes it: `*.example.org:443,4700-5000`.
+pub fn lines(rules: &[HostRule]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let mut of_name: HashMap<String, Ports> = HashMap::new();
+    for rule in rules {
+        let star = if rule.subdomains { "*." } else { "" };
+        let name = format!("{star}{}", rule.name);
+        let ports = of_name.entry(name.clone()).or_insert_with(|| {
+            names.push(name);
+            Ports::default()
+        });
+        ports.0.push(rule.ports.clone());
+    }
+    of_name.values_mut().for_each(Ports::merge);
+    let line = |name: String| match of_name.get(&name) {
+        None => name,
+        Some(ports) if ports.0 == [HTTPS_PORT..=HTTPS_PORT] => name,
+        Some(ports) => format!("{name}:{ports}"),
+    };
+    names.into_iter().map(line).collect()
+}
+
+/// Hosts with their ports, compiled: one lookup for the name and one for each of its parents.
 #[derive(Clone, Debug, Default)]
-pub struct AllowList {
+pub struct HostList {
     exact: HashMap<String, Ports>,
     below: HashMap<String, Ports>,
 }
 
-impl AllowList {
+impl HostList {
     pub fn new(rules: &[HostRule]) -> Self {
         let mut list = Self::default();
         for rule in rules {
@@ -136,14 +171,14 @@ impl AllowList {
                 false => &mut list.exact,
             };
             let ports = names.entry(rule.name.to_ascii_lowercase()).or_default();
-            ports.0.push(rule.port..=rule.port);
+            ports.0.push(rule.ports.clone());
         }
         list.exact.values_mut().for_each(Ports::merge);
         list.below.values_mut().for_each(Ports::merge);
         list
     }
 
-    pub fn allows(&self, authority: &Authority) -> bool {
+    pub fn holds(&self, authority: &Authority) -> bool {
         let Authority { host, port } = authority;
         self.names_exactly(authority)
             || parents(host).any(|parent| self.below.get(parent).is_some_and(|p| p.contains(*port)))
@@ -183,18 +218,32 @@ impl Ports {
     }
 }
 
+/// `443,4700-5000`.
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, range) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            match (range.start(), range.end()) {
+                (low, high) if low == high => write!(f, "{comma}{low}")?,
+                (low, high) => write!(f, "{comma}{low}-{high}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn list(rules: &[&str]) -> AllowList {
+    fn list(rules: &[&str]) -> HostList {
         let rules: Vec<HostRule> = rules.iter().map(|r| r.parse().expect("a rule")).collect();
-        AllowList::new(&rules)
+        HostList::new(&rules)
     }
 
-    fn allows(list: &AllowList, text: &str) -> bool {
-        Authority::parse(text).is_some_and(|authority| list.allows(&authority))
+    fn allows(list: &HostList, text: &str) -> bool {
+        Authority::parse(text).is_some_and(|authority| list.holds(&authority))
     }
 
     #[test]
@@ -248,16 +297,12 @@ mod tests {
 
     #[test]
     fn one_name_may_have_several_ports_and_both_kinds_of_rule() {
-        let mut rules: Vec<HostRule> = (4700..=5000)
-            .map(|port| HostRule {
-                name: "edge.agora.io".into(),
-                subdomains: true,
-                port,
-            })
-            .collect();
-        rules.push("*.edge.agora.io".parse().expect("a rule"));
-        rules.push("edge.agora.io:65535".parse().expect("a rule"));
-        let list = AllowList::new(&rules);
+        let list = list(&[
+            "*.edge.agora.io:4701-5000",
+            "*.edge.agora.io:4700",
+            "*.edge.agora.io",
+            "edge.agora.io:65535",
+        ]);
         assert_eq!(list.below["edge.agora.io"].0, [443..=443, 4700..=5000]);
         for good in [
             "x.edge.agora.io:4700",
@@ -367,9 +412,11 @@ mod tests {
             HostRule {
                 name: "example.net".into(),
                 subdomains: true,
-                port: 8443
+                ports: 8443..=8443
             }
         );
+        let range: HostRule = "a.com:4700-5000".parse().expect("a rule");
+        assert_eq!(range.ports, 4700..=5000);
         for bad in [
             "",
             "*",
@@ -380,9 +427,28 @@ mod tests {
             "https://a.com",
             "a.com/",
             "a.com:0",
+            "a.com:0-9",
+            "a.com:9-1",
+            "a.com:1-65536",
+            "a.com:-",
+            "a.com:1-2-3",
         ] {
             assert_eq!(bad.parse::<HostRule>(), Err(HostRuleError), "{bad}");
         }
+    }
+
+    #[test]
+    fn ports_of_a_name_are_folded_into_one_line() {
+        let rules = [
+            "a.com:3",
+            "*.a.com:1",
+            "a.com:1-2",
+            "a.com",
+            "b.com",
+            "*.a.com:65535",
+        ];
+        let rules: Vec<HostRule> = rules.iter().map(|r| r.parse().expect("a rule")).collect();
+        assert_eq!(lines(&rules), ["a.com:1-3,443", "*.a.com:1,65535", "b.com"]);
     }
 
     proptest! {

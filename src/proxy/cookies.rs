@@ -83,6 +83,7 @@ mod tests {
             mount: cookie_path.unwrap_or("").into(),
             upstream_base: upstream_base.into(),
             kind: RouteKind::Host,
+            user_address: false,
         }
     }
 

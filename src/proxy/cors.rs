@@ -131,6 +131,19 @@ pub fn preflight(
     target: Result<&Route, &Refusal>,
     origin: &Origin,
 ) -> Option<Response<Bytes>> {
+    judged_preflight(parts, target.map(drop), origin)
+}
+
+/// The same for a path that relayd serves itself, and so allows.
+pub fn own_preflight(parts: &request::Parts, origin: &Origin) -> Option<Response<Bytes>> {
+    judged_preflight(parts, Ok(()), origin)
+}
+
+fn judged_preflight(
+    parts: &request::Parts,
+    target: Result<(), &Refusal>,
+    origin: &Origin,
+) -> Option<Response<Bytes>> {
     let method = parts.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
     if parts.method != Method::OPTIONS || *origin == Origin::Absent {
         return None;
@@ -140,7 +153,7 @@ pub fn preflight(
         return refused(ProxyError::OriginNotAllowed);
     };
     match target {
-        Ok(_) => {}
+        Ok(()) => {}
         Err(Refusal::HostNotAllowed | Refusal::NoRoute) => {
             return refused(ProxyError::HostNotAllowed);
         }

@@ -9,11 +9,12 @@ use super::cors::{self, Origin};
 use super::guard::UnderWay;
 use super::headers::{self, ClientInfo};
 use super::metrics::{ErrorLabel, RequestKind};
+use super::own::{self, Endpoint, Step};
 use super::pool::Lease;
 use super::record::Record;
 use super::redirect::{self, Answer, Decision, Follow};
 use super::respond::{ProxyError, respond};
-use super::route::{Route, RouteKind};
+use super::route::Route;
 use super::server::{Connection, PendingTunnel, TunnelPermit};
 use super::upstream::{Connect, Upgraded, Upstream};
 use super::{Compiled, Local, cookies};
@@ -89,6 +90,9 @@ impl Exchange<'_> {
             record.kind = RequestKind::Own;
             return Ok(self.own_body(response));
         }
+        if let Some(endpoint) = self.local.proxy.endpoint(parts.uri.path()) {
+            return self.serve(&**endpoint, body, record).await;
+        }
         let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
         let route = self.compiled.router.route(&authority, target);
         if let Some(response) = cors::preflight(parts, route.as_ref(), &self.origin) {
@@ -96,10 +100,7 @@ impl Exchange<'_> {
             return Ok(self.own_body(response));
         }
         let route = route?;
-        record.kind = match route.kind {
-            RouteKind::Host => RequestKind::Host,
-            RouteKind::Prefix => RequestKind::Prefix,
-        };
+        record.kind = RequestKind::from(route.kind);
         record.host = route.authority();
         record.path = without_query(&route.path_and_query).to_owned();
         let client = ClientInfo {
@@ -135,10 +136,37 @@ impl Exchange<'_> {
                 Some(respond(ProxyError::Draining, &self.origin))
             }
             "/readyz" => Some(self.plain("ready\n")),
+            // TRTC's older SDK opens its WebSocket at the root, where the page is.
+            _ if headers::is_websocket(self.parts) => None,
             // The page of a first try holds a TURN credential: it is not for whoever listens on the way.
             _ if self.connection.info.tls => self.local.proxy.page(self.parts),
             _ => None,
         }
+    }
+
+    /// A path that takes bodies and is served here.
+    async fn serve(
+        &self,
+        endpoint: &dyn Endpoint,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<Response<ResponseBody>, ProxyError> {
+        if let Some(response) = cors::own_preflight(self.parts, &self.origin) {
+            record.kind = RequestKind::Preflight;
+            return Ok(self.own_body(response));
+        }
+        if self.origin == Origin::Denied {
+            return Err(ProxyError::OriginNotAllowed);
+        }
+        record.kind = RequestKind::Own;
+        let mut response = match endpoint.begin(self.parts, &self.connection.info) {
+            Step::Answer(response) => response,
+            Step::Body { bytes_max, then } => {
+                then(own::read(body, bytes_max, &self.connection.activity).await)
+            }
+        };
+        cors::decorate(response.headers_mut(), &self.origin);
+        Ok(self.own_body(response))
     }
 
     fn plain(&self, text: &'static str) -> Response<Bytes> {

@@ -44,6 +44,24 @@ pub fn set(to_upstream: &mut HeaderMap, client: &ClientInfo, trusted: &[IpNet]) 
     });
 }
 
+/// The client's own address: behind trusted peers, the last of X-Forwarded-For that is none of theirs.
+pub fn client_ip(from_client: &HeaderMap, client: &ClientInfo, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
+    let mut ip = client.ip.to_canonical();
+    let lines = from_client.get_all(X_FORWARDED_FOR).iter().rev();
+    let entries = lines.flat_map(|line| line.as_bytes().rsplit(|b| *b == b','));
+    for entry in entries {
+        let entry = std::str::from_utf8(entry)
+            .map(str::trim)
+            .unwrap_or_default();
+        match entry.parse::<IpAddr>() {
+            Ok(before) if is_trusted(&ip) => ip = before.to_canonical(),
+            Ok(_) | Err(_) => break,
+        }
+    }
+    ip
+}
+
 fn is_ip(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok()
 }
@@ -175,6 +193,28 @@ mod tests {
             all(&headers, "forwarded"),
             ["for=1.1.1.1, for=2.2.2.2, for=10.1.2.3;host=\"proxy.example.com:8443\";proto=https"]
         );
+    }
+
+    #[test]
+    fn the_clients_own_address_is_the_last_that_no_trusted_peer_has() {
+        let trusted = ["10.0.0.0/8".parse().expect("a network")];
+        let ip = |peer: &str, lists: &[(&'static str, &'static str)]| {
+            client_ip(&given(lists), &client(peer), &trusted).to_string()
+        };
+        let list = [("x-forwarded-for", "1.1.1.1, 203.0.113.9 ,10.2.2.2")];
+        assert_eq!(ip("10.1.2.3", &list), "203.0.113.9");
+        assert_eq!(ip("::ffff:10.1.2.3", &list), "203.0.113.9");
+        assert_eq!(ip("192.0.2.1", &list), "192.0.2.1");
+        assert_eq!(ip("10.1.2.3", &[]), "10.1.2.3");
+        let lines = [
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-for", "10.2.2.2, 10.3.3.3"),
+        ];
+        assert_eq!(ip("10.1.2.3", &lines), "203.0.113.9");
+        for nonsense in ["203.0.113.9:5000", "unknown", "", "203.0.113.9, x"] {
+            let list = [("x-forwarded-for", nonsense)];
+            assert_eq!(ip("10.1.2.3", &list), "10.1.2.3", "{nonsense}");
+        }
     }
 
     #[test]

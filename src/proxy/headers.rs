@@ -36,6 +36,9 @@ const HOP_BY_HOP: [HeaderName; 12] = [
     header::EXPECT,
 ];
 
+/// By it Agora's access points choose the nearest edge; a client's own is replaced.
+const X_USER_ADDRESS: HeaderName = HeaderName::from_static("x-user-address");
+
 /// Would bind relayd's own origin, which serves every vendor.
 const ORIGIN_WIDE: [HeaderName; 7] = [
     header::ALT_SVC,
@@ -135,6 +138,11 @@ pub fn to_upstream(
     match route.cookie_path {
         Some(_) => merge_cookies(&mut headers),
         None => drop(headers.remove(header::COOKIE)),
+    }
+    if route.user_address {
+        let ip = forwarded::client_ip(&headers, client, &settings.trusted_proxies);
+        let ip = HeaderValue::from_str(&ip.to_string()).map_err(|_| Refusal::BadTarget)?;
+        headers.insert(X_USER_ADDRESS, ip);
     }
     forwarded::set(&mut headers, client, &settings.trusted_proxies);
     Ok(headers)

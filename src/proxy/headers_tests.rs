@@ -265,6 +265,18 @@ fn cookies_pass_as_one_line_and_only_on_routes_that_have_them() {
 }
 
 #[test]
+fn an_upstream_that_wants_the_clients_address_gets_it_and_not_what_the_client_says() {
+    let request = get(&[("host", PROXY), ("x-user-address", "1.1.1.1")]);
+    let wanting = Route {
+        user_address: true,
+        ..route()
+    };
+    let told = |route: &Route| all(&upstream_of(&request, route), "x-user-address").join(",");
+    assert_eq!(told(&wanting), "192.0.2.1");
+    assert_eq!(told(&route()), "1.1.1.1");
+}
+
+#[test]
 fn an_answer_loses_its_hop_and_what_would_bind_relayds_origin() {
     let mut upstream = HeaderMap::new();
     for (name, value) in [

@@ -1,6 +1,7 @@
 //! What the proxy counts, over all threads. Labels are closed enums; no host, path or address is one.
 
 use super::respond::ProxyError;
+use super::route::RouteKind;
 use super::tunnel::End;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -17,6 +18,10 @@ pub(super) enum RequestKind {
     Host,
     /// A prefix with a fixed upstream.
     Prefix,
+    /// One of Agora's paths: the query names the upstream.
+    Query,
+    /// TRTC's unified proxy: the query names the host.
+    Unified,
     /// A preflight that was answered here.
     Preflight,
     /// `/healthcheck`, `/readyz`, the built-in page.
@@ -57,11 +62,24 @@ impl StatusClass {
     }
 }
 
+impl From<RouteKind> for RequestKind {
+    fn from(kind: RouteKind) -> Self {
+        match kind {
+            RouteKind::Host => Self::Host,
+            RouteKind::Prefix => Self::Prefix,
+            RouteKind::Query => Self::Query,
+            RouteKind::Unified => Self::Unified,
+        }
+    }
+}
+
 impl RequestKind {
     fn label(self) -> &'static str {
         match self {
             Self::Host => "host",
             Self::Prefix => "prefix",
+            Self::Query => "query",
+            Self::Unified => "unified",
             Self::Preflight => "preflight",
             Self::Own => "own",
             Self::Refused => "refused",

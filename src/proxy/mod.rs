@@ -19,8 +19,10 @@ mod guard;
 pub mod headers;
 pub mod location;
 mod metrics;
+mod own;
 mod plane;
 mod pool;
+mod query;
 mod rate;
 mod record;
 pub mod redirect;
@@ -38,6 +40,7 @@ mod tests;
 
 pub use connect::RootsError;
 pub use metrics::Metrics;
+pub use own::{BodyFault, Endpoint, Step, Then};
 pub use plane::{ConnectionInfo, Error, Local, Page, Proxy};
 pub use resolve::{Addresses, Resolve, SystemResolver};
 
@@ -46,17 +49,19 @@ use ipnet::IpNet;
 use plane::Compiled;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// `host`, `*.suffix`, each with the ports it may be reached at.
+/// `host` or `*.suffix`, with the ports it may be reached at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostRule {
     /// Lower case, without the `*.`.
     pub name: String,
     /// `*.name`: any name below it, on a label edge; not `name` itself.
     pub subdomains: bool,
-    pub port: u16,
+    /// Never empty, never 0.
+    pub ports: RangeInclusive<u16>,
 }
 
 /// A prefix with a fixed upstream: `/ws/x?y` → `<base>x?y`.
@@ -165,8 +170,15 @@ impl Default for Limits {
 pub struct Settings {
     /// relayd's own authorities, lower case, `host` or `host:port`: stripped from the front of a target.
     pub public_names: Vec<String>,
+    /// What a target may name as its first segment.
     pub allow: Vec<HostRule>,
+    /// Never reached, whatever the other lists and the routes say.
+    pub deny: Vec<HostRule>,
     pub routes: Vec<PrefixRoute>,
+    /// What Agora's paths may name in their query; empty: these paths are not served.
+    pub agora_hosts: Vec<HostRule>,
+    /// What TRTC's unified proxy may name in `signalDomain`; empty: it is not served.
+    pub trtc_signal_hosts: Vec<HostRule>,
     /// `*` or origins (`https://app.example.com`).
     pub cors_origins: Vec<String>,
     /// Networks whose X-Forwarded-For and Forwarded are appended to, not replaced.
@@ -187,7 +199,10 @@ impl Default for Settings {
         Self {
             public_names: Vec::new(),
             allow: Vec::new(),
+            deny: Vec::new(),
             routes: Vec::new(),
+            agora_hosts: Vec::new(),
+            trtc_signal_hosts: Vec::new(),
             cors_origins: vec!["*".to_owned()],
             trusted_proxies: Vec::new(),
             prefixes: Vec::new(),

@@ -7,6 +7,7 @@ use super::body::Counts;
 use super::connect::{self, RootsError};
 use super::cors::CorsPolicy;
 use super::metrics::Metrics;
+use super::own::Endpoint;
 use super::pool::{Bounds, Loads, Pool};
 use super::rate::Rates;
 use super::resolve::{Cache, Resolve, SystemResolver};
@@ -81,6 +82,7 @@ pub struct Proxy {
     current: ArcSwap<Compiled>,
     generations: AtomicU64,
     page: ArcSwapOption<Page>,
+    endpoint: ArcSwapOption<Box<dyn Endpoint>>,
     resolver: Arc<dyn Resolve>,
     pub(super) counts: Counts,
     pub(super) rates: Rates,
@@ -103,6 +105,7 @@ impl Proxy {
             current: ArcSwap::from_pointee(Compiled::new(settings, 0)?),
             generations: AtomicU64::new(1),
             page: ArcSwapOption::empty(),
+            endpoint: ArcSwapOption::empty(),
             resolver,
             counts: Arc::default(),
             rates: Rates::default(),
@@ -127,6 +130,11 @@ impl Proxy {
         self.page.store(page.map(Arc::new));
     }
 
+    /// Sets or removes what answers at paths of its own, with bodies, for every thread.
+    pub fn set_endpoint(&self, endpoint: Option<Box<dyn Endpoint>>) {
+        self.endpoint.store(endpoint.map(Arc::new));
+    }
+
     /// Requests whose answer is not complete, and WebSockets.
     pub fn under_way(&self) -> (usize, usize) {
         let requests = usize::try_from(self.counts.under_way.get()).unwrap_or(0);
@@ -144,6 +152,12 @@ impl Proxy {
     pub(super) fn page(&self, parts: &request::Parts) -> Option<Response<Bytes>> {
         let page = self.page.load();
         page.as_ref().and_then(|page| page(parts))
+    }
+
+    /// What serves this path with bodies, if it is served here.
+    pub(super) fn endpoint(&self, path: &str) -> Option<Arc<Box<dyn Endpoint>>> {
+        let endpoint = self.endpoint.load_full();
+        endpoint.filter(|endpoint| endpoint.serves(path))
     }
 }
 

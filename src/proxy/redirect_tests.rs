@@ -16,6 +16,8 @@ fn router() -> Router {
             upstream: "https://fixed.example.com/v2/".into(),
         }],
         prefixes: vec!["/azure".into()],
+        agora_hosts: vec!["*.agora.io:443-5000".parse().expect("a rule")],
+        trtc_signal_hosts: vec!["*.rtc-web.com".parse().expect("a rule")],
         ..Settings::default()
     };
     Router::new(&settings).expect("good settings")
@@ -372,5 +374,77 @@ proptest! {
             Decision::Strip => {}
             Decision::Pass => prop_assert!(false, "a redirect passed"),
         }
+    }
+}
+
+#[test]
+fn a_redirect_between_hosts_that_a_query_may_name_is_followed() {
+    for (target, location, wanted) in [
+        ("/ap/?url=a.agora.io/x?y", "/z", "https://a.agora.io/z"),
+        (
+            "/ap/?url=a.agora.io/x?y",
+            "https://b.agora.io/z?w",
+            "https://b.agora.io/z?w",
+        ),
+        (
+            "/rs/?h=a.agora.io&p=443&d=x",
+            "https://b.agora.io:4700/z",
+            "https://b.agora.io:4700/z",
+        ),
+        (
+            "/rs/?h=a.agora.io&p=443&d=x",
+            "https://edge.skype.com/z",
+            "https://edge.skype.com/z",
+        ),
+        (
+            "/v2/ws?signalDomain=a.rtc-web.com",
+            "https://b.rtc-web.com/v2/ws",
+            "https://b.rtc-web.com/v2/ws",
+        ),
+    ] {
+        let follow = followed(&Case {
+            location,
+            target,
+            ..CASE
+        });
+        assert_eq!(url(&follow), wanted, "{location}");
+        assert_eq!(
+            follow.route.cookie_path.is_some(),
+            location.contains("skype")
+        );
+    }
+}
+
+#[test]
+fn a_redirect_that_is_not_followed_comes_back_as_a_query_that_names_its_place() {
+    for (target, location, wanted) in [
+        (
+            "/azure/ap/?url=a.agora.io/x?y",
+            "/z?w",
+            "/azure/ap/?url=a.agora.io/z?w",
+        ),
+        (
+            "/ap/?url=a.agora.io/x?y",
+            "https://b.agora.io/z",
+            "/ap/?url=b.agora.io/z",
+        ),
+        (
+            "/ls/?h=a.agora.io&p=443&d=x",
+            "https://b.agora.io:4700/z",
+            "/rs/?h=b.agora.io&p=4700&d=/z",
+        ),
+        (
+            "/ls/?h=a.agora.io&p=443&d=x",
+            "https://agora.io.evil.com/z",
+            "/agora.io.evil.com/z",
+        ),
+    ] {
+        let case = Case {
+            location,
+            target,
+            hops: u8::MAX,
+            ..CASE
+        };
+        assert_eq!(rewritten(&case), format!("https://{PROXY}{wanted}"));
     }
 }

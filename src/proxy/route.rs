@@ -1,12 +1,16 @@
 //! Routes: which upstream a request target means, decided on the raw target.
 //!
-//! `/<host>[:port]/<path>?<query>` is a host route, judged by the allow-list; `/<prefix>/<rest>` has a fixed upstream.
-//! Before either, a configured path prefix and relayd's own authority are stripped from the front: Azure's SDK
+//! `/<host>[:port]/<path>?<query>` is a host route, judged by the allow-list; `/<prefix>/<rest>` has a fixed upstream;
+//! Agora's paths and TRTC's unified proxy name a host in their query (`query`), judged by a list of its own each.
+//! Before any of them, a configured path prefix and relayd's own authority are stripped from the front: Azure's SDK
 //! rewrites some URLs twice. Nothing is decoded and nothing normalised: what follows the host or the prefix reaches
 //! the upstream byte for byte, but that several slashes right there are one. No I/O, no DNS.
+//!
+//! Invariant: a route's upstream is on the list of its kind or configured as an upstream, and not on the deny-list.
 
-use super::allowlist::{AllowList, Authority, HTTPS_PORT, split_port};
-use super::{PrefixRoute, Settings};
+use super::allowlist::{Authority, HTTPS_PORT, HostList, split_port};
+use super::query::{self, Named};
+use super::{HostRule, PrefixRoute, Settings};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 use std::fmt::{self, Write};
 
@@ -28,6 +32,8 @@ pub struct Route {
     /// The upstream's path without its last slash: empty, or `/v2` for a prefix whose upstream ends in `/v2/`.
     pub upstream_base: String,
     pub kind: RouteKind,
+    /// Whether the upstream wants the client's address in X-User-Address.
+    pub user_address: bool,
 }
 
 impl Route {
@@ -57,6 +63,10 @@ pub enum RouteKind {
     Host,
     /// A prefix with a fixed upstream.
     Prefix,
+    /// One of Agora's paths: the query names host, port and path.
+    Query,
+    /// TRTC's unified proxy: the query names the host.
+    Unified,
 }
 
 impl RouteKind {
@@ -64,6 +74,8 @@ impl RouteKind {
         match self {
             Self::Host => "host",
             Self::Prefix => "prefix",
+            Self::Query => "query",
+            Self::Unified => "unified",
         }
     }
 }
@@ -105,7 +117,12 @@ pub enum RouterError {
 /// The settings, compiled for one lookup per request.
 #[derive(Clone, Debug)]
 pub struct Router {
-    allow: AllowList,
+    allow: HostList,
+    deny: HostList,
+    /// `None`: Agora's paths are not served.
+    agora: Option<HostList>,
+    /// `None`: TRTC's unified proxy is not served.
+    trtc_signal: Option<HostList>,
     /// Longest prefix first.
     fixed: Vec<Fixed>,
     /// Without slashes at the ends, longest first.
@@ -131,7 +148,10 @@ impl Router {
             .collect();
         prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
         Ok(Self {
-            allow: AllowList::new(&settings.allow),
+            allow: HostList::new(&settings.allow),
+            deny: HostList::new(&settings.deny),
+            agora: list_if_any(&settings.agora_hosts),
+            trtc_signal: list_if_any(&settings.trtc_signal_hosts),
             fixed,
             prefixes,
             public_names: settings.public_names.clone(),
@@ -151,11 +171,26 @@ impl Router {
         }
         let (path, query) = split_query(target);
         let (base, rest) = self.strip_own(authority, skip_slashes(path));
-        if let Some(route) = self.fixed_route(&base, rest, query) {
+        let route = self.find(&base, rest, query)?;
+        match self.deny.holds(&route.to_authority()) {
+            true => Err(Refusal::HostNotAllowed),
+            false => Ok(route),
+        }
+    }
+
+    /// TRTC's `/ws/` and Agora's are one path: which is meant is told by the query, so that is asked first.
+    fn find(&self, base: &str, rest: &str, query: &str) -> Result<Route, Refusal> {
+        if let Some(found) = self.agora_route(base, rest, query) {
+            return found;
+        }
+        if let Some(found) = self.unified_route(base, rest, query) {
+            return found;
+        }
+        if let Some(route) = self.fixed_route(base, rest, query) {
             return Ok(route);
         }
-        let found = self.host_route(&base, rest, query);
-        found.or_else(|refusal| self.root_route(&base, rest, query).ok_or(refusal))
+        let found = self.host_route(base, rest, query);
+        found.or_else(|refusal| self.root_route(base, rest, query).ok_or(refusal))
     }
 
     /// Whether `authority` is relayd's own: the one this client used, or a configured public name.
@@ -183,7 +218,7 @@ impl Router {
 
     /// The route to `authority`, found in an upstream's Location rather than in a target, for the client of `from`.
     ///
-    /// The upstream of `from` itself is always allowed; any other host must be on the allow-list.
+    /// The upstream of `from` itself is always allowed; any other host must be on the list of its kind, or the allow-list.
     pub fn route_beside(
         &self,
         from: &Route,
@@ -198,14 +233,35 @@ impl Router {
                 ..from.clone()
             });
         }
-        if self.allow.allows(authority) {
-            let mount = format!("{}/{authority}", from.base);
-            return Some(host_route(
+        if self.deny.holds(authority) {
+            return None;
+        }
+        let may = |list: &Option<HostList>| list.as_ref().is_some_and(|list| list.holds(authority));
+        let to = |kind: RouteKind, mount: String| {
+            let path_and_query = path_and_query.to_owned();
+            Some(open_route(
+                kind,
                 authority.clone(),
-                from.base.clone(),
+                &from.base,
                 mount,
-                path_and_query.to_owned(),
-            ));
+                path_and_query,
+            ))
+        };
+        match from.kind {
+            RouteKind::Query if may(&self.agora) => {
+                let mount = query::agora_mount(authority, from.user_address);
+                return to(RouteKind::Query, format!("{}{mount}", from.base)).map(|route| Route {
+                    user_address: from.user_address,
+                    ..route
+                });
+            }
+            RouteKind::Unified if may(&self.trtc_signal) => {
+                return to(RouteKind::Unified, from.base.clone());
+            }
+            RouteKind::Query | RouteKind::Unified | RouteKind::Host | RouteKind::Prefix => {}
+        }
+        if self.allow.holds(authority) {
+            return to(RouteKind::Host, format!("{}/{authority}", from.base));
         }
         same.then(|| Route {
             path_and_query: path_and_query.to_owned(),
@@ -240,6 +296,24 @@ impl Router {
         found.unwrap_or((None, rest))
     }
 
+    fn agora_route(&self, base: &str, rest: &str, query: &str) -> Option<Result<Route, Refusal>> {
+        let hosts = self.agora.as_ref()?;
+        let named = query::agora(rest, query)?;
+        let user_address = named.user_address;
+        let mount = |authority: &Authority| {
+            let mount = query::agora_mount(authority, user_address);
+            format!("{base}{mount}")
+        };
+        Some(named_route(RouteKind::Query, base, named, hosts, mount))
+    }
+
+    fn unified_route(&self, base: &str, rest: &str, query: &str) -> Option<Result<Route, Refusal>> {
+        let hosts = self.trtc_signal.as_ref()?;
+        let named = query::trtc_unified(rest, query)?;
+        let mount = |_: &Authority| base.to_owned();
+        Some(named_route(RouteKind::Unified, base, named, hosts, mount))
+    }
+
     fn fixed_route(&self, base: &str, rest: &str, query: &str) -> Option<Route> {
         self.fixed
             .iter()
@@ -269,31 +343,56 @@ impl Router {
                 false => Refusal::NoRoute,
             });
         };
-        if !self.allow.allows(&authority) {
+        if !self.allow.holds(&authority) {
             return Err(Refusal::HostNotAllowed);
         }
         let path_and_query = format!("/{}{query}", skip_slashes(after));
         // As the client wrote it: a cookie's Path is compared byte for byte.
         let mount = format!("{base}/{segment}");
-        Ok(host_route(
-            authority,
-            base.to_owned(),
-            mount,
-            path_and_query,
-        ))
+        let kind = RouteKind::Host;
+        Ok(open_route(kind, authority, base, mount, path_and_query))
     }
 }
 
-fn host_route(authority: Authority, base: String, mount: String, path_and_query: String) -> Route {
+fn list_if_any(rules: &[HostRule]) -> Option<HostList> {
+    (!rules.is_empty()).then(|| HostList::new(rules))
+}
+
+/// The route to what a query names, if `hosts` has it.
+fn named_route(
+    kind: RouteKind,
+    base: &str,
+    named: Named,
+    hosts: &HostList,
+    mount: impl Fn(&Authority) -> String,
+) -> Result<Route, Refusal> {
+    let authority = named.authority.filter(|authority| hosts.holds(authority));
+    let authority = authority.ok_or(Refusal::HostNotAllowed)?;
+    let mount = mount(&authority);
+    Ok(Route {
+        user_address: named.user_address,
+        ..open_route(kind, authority, base, mount, named.path_and_query)
+    })
+}
+
+/// A route whose request names the upstream. A query names none that a cookie's Path could tell apart.
+fn open_route(
+    kind: RouteKind,
+    authority: Authority,
+    base: &str,
+    mount: String,
+    path_and_query: String,
+) -> Route {
     Route {
         host: authority.host,
         port: authority.port,
         path_and_query,
-        cookie_path: Some(mount.clone()),
-        base,
+        cookie_path: (kind == RouteKind::Host).then(|| mount.clone()),
+        base: base.to_owned(),
         mount,
         upstream_base: String::new(),
-        kind: RouteKind::Host,
+        kind,
+        user_address: false,
     }
 }
 
@@ -339,6 +438,7 @@ impl Fixed {
             mount,
             upstream_base: self.upstream_base.clone(),
             kind: RouteKind::Prefix,
+            user_address: false,
         }
     }
 }

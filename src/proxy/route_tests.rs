@@ -32,6 +32,10 @@ fn settings() -> Settings {
             })
             .collect(),
         prefixes: vec!["/azure".into(), "/a/b".into()],
+        agora_hosts: ["*.agora.io", "*.agora.io:4700-5000"]
+            .map(|rule| rule.parse().expect("a rule"))
+            .to_vec(),
+        trtc_signal_hosts: vec!["*.rtc-web.com".parse().expect("a rule")],
         ..Settings::default()
     }
 }
@@ -167,6 +171,113 @@ fn a_prefix_goes_to_its_upstream_with_and_without_its_slash() {
 }
 
 #[test]
+fn agoras_paths_and_the_unified_proxy_are_served_behind_prefixes_and_the_own_authority() {
+    for front in [
+        "",
+        "/azure",
+        "/proxy.example.com:8443",
+        "/azure/proxy.example.com:8443/azure",
+        "/azure/",
+    ] {
+        for (target, wanted) in [
+            (
+                "/ap/?url=a.agora.io/api/v1&action=x",
+                "https://a.agora.io/api/v1?action=x",
+            ),
+            ("/rs?h=a.agora.io&p=4700&d=x", "https://a.agora.io:4700/x"),
+            ("/ws/?h=a.agora.io&p=443", "https://a.agora.io/"),
+            ("/ws/?a=b", "https://signaling.rtc.qq.com/?a=b"),
+            (
+                "/v2/ws?signalDomain=s.rtc-web.com&race=1",
+                "https://s.rtc-web.com/v2/ws?signalDomain=s.rtc-web.com&race=1",
+            ),
+            (
+                "/?a=b&signalDomain=s.rtc-web.com",
+                "https://s.rtc-web.com/?a=b&signalDomain=s.rtc-web.com",
+            ),
+        ] {
+            let target = format!("{front}{target}");
+            assert_eq!(url(&target).as_deref(), Ok(wanted), "{target}");
+        }
+    }
+}
+
+#[test]
+fn paths_that_name_a_host_in_their_query_are_none_unless_their_list_has_hosts() {
+    let settings = Settings {
+        agora_hosts: Vec::new(),
+        trtc_signal_hosts: Vec::new(),
+        ..settings()
+    };
+    let router = Router::new(&settings).expect("good settings");
+    for target in [
+        "/ap/?url=a.agora.io/x",
+        "/rs/?h=a.agora.io&p=443",
+        "/v2/ws?signalDomain=s.rtc-web.com",
+        "/?signalDomain=s.rtc-web.com",
+    ] {
+        assert_eq!(
+            router.route(PROXY, target),
+            Err(Refusal::NoRoute),
+            "{target}"
+        );
+    }
+}
+
+#[test]
+fn a_denied_host_is_reached_by_no_kind_of_route() {
+    let deny = [
+        "edge.skype.com",
+        "*.qq.com",
+        "*.agora.io:4700",
+        "x.rtc-web.com",
+    ];
+    let settings = Settings {
+        deny: deny.map(|rule| rule.parse().expect("a rule")).to_vec(),
+        ..settings()
+    };
+    let router = Router::new(&settings).expect("good settings");
+    for target in [
+        "/edge.skype.com/x",
+        "/ws/?a=b",
+        "/logger/x",
+        "/rs/?h=a.agora.io&p=4700",
+        "/v2/ws?signalDomain=x.rtc-web.com",
+    ] {
+        let refused = Err(Refusal::HostNotAllowed);
+        assert_eq!(router.route(PROXY, target), refused, "{target}");
+    }
+    for target in [
+        "/api.skype.com/x",
+        "/rs/?h=a.agora.io&p=4701",
+        "/websocket/x",
+        "/v2/ws?signalDomain=y.rtc-web.com",
+    ] {
+        let route = router.route(PROXY, target).expect(target);
+        for host in ["edge.skype.com", "x.rtc-web.com", "signaling.rtc.qq.com"] {
+            let authority = Authority::parse(host).expect("an authority");
+            assert_eq!(
+                router.route_beside(&route, &authority, "/"),
+                None,
+                "{target}"
+            );
+        }
+    }
+}
+
+#[test]
+fn routes_that_a_query_names_keep_no_cookies() {
+    for target in [
+        "/ap/?url=a.agora.io/x",
+        "/ws/?h=a.agora.io&p=443",
+        "/v2/ws?signalDomain=s.rtc-web.com",
+    ] {
+        let route = router().route(PROXY, target).expect("a route");
+        assert_eq!(route.cookie_path, None, "{target}");
+    }
+}
+
+#[test]
 fn relayds_own_authority_is_stripped_as_often_as_it_stands_there() {
     for target in [
         "/proxy.example.com:8443/edge.skype.com/trap/tokens",
@@ -233,7 +344,7 @@ fn a_public_name_that_is_also_an_allowed_upstream_at_another_port_stays_one() {
     settings.allow.push(HostRule {
         name: "relay.example.net".into(),
         subdomains: false,
-        port: 9443,
+        ports: 9443..=9443,
     });
     let router = Router::new(&settings).expect("good settings");
     let route = router
@@ -435,6 +546,12 @@ fn a_clients_path_to_a_route_leads_back_to_it() {
         "/deep/er/x",
         "/deep/er?x",
         "/host.example.org:8443/",
+        "/azure/ap/?url=a.agora.io:4700/x?y&z",
+        "/ap/?url=a.agora.io/x&y",
+        "/cs/?h=a.agora.io&p=443&d=x/y?z",
+        "/azure/ws/?h=a.agora.io&p=4702",
+        "/azure/v2/ws?a&signalDomain=s.rtc-web.com",
+        "/?signalDomain=s.rtc-web.com",
     ] {
         let route = router.route(PROXY, target).expect("a route");
         let path = route.client_path().expect("a path");
@@ -444,12 +561,14 @@ fn a_clients_path_to_a_route_leads_back_to_it() {
 
 proptest! {
     #[test]
-    fn a_route_never_leads_to_a_host_outside_the_allow_list(authority in "[a-z0-9.:\\[\\]]{1,24}", target in "/?[!-~]{0,60}") {
+    fn a_route_never_leads_to_a_host_outside_the_allow_list(authority in "[a-z0-9.:\\[\\]]{1,24}", target in "/?((ap/[?]url=|rs/[?]h=|v2/ws[?]signalDomain=)[a-z.]{0,3}(agora[.]io|rtc-web[.]com)?)?[!-~]{0,60}") {
         let router = router();
         if let Ok(route) = router.route(&authority, &target) {
             match route.kind {
-                RouteKind::Host => prop_assert!(router.allow.allows(&route.to_authority())),
+                RouteKind::Host => prop_assert!(router.allow.holds(&route.to_authority())),
                 RouteKind::Prefix => prop_assert!(router.fixed.iter().any(|f| f.upstream == route.to_authority())),
+                RouteKind::Query => prop_assert!(route.host.ends_with(".agora.io")),
+                RouteKind::Unified => prop_assert!(route.host.ends_with(".rtc-web.com")),
             }
             prop_assert!(route.path_and_query.starts_with('/'));
         }

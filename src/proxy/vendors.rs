@@ -1,7 +1,8 @@
-//! Vendor presets: the hosts and prefixes that each vendor's SDK asks for through a proxy, as data.
+//! Vendor presets: the hosts and routes that each vendor's SDK asks for through a proxy, as data.
 //!
 //! A preset is what `[proxy].vendors` names. Sources: the vendors' network documentation and requests recorded from
-//! their SDKs. Suffix rules stay as narrow as the vendor's own naming allows.
+//! their SDKs. Suffix rules stay as narrow as the vendor's own naming allows. `catalogue` shows a preset as text and as
+//! the configuration that means the same.
 
 use super::{HostRule, PrefixRoute};
 use std::ops::RangeInclusive;
@@ -16,9 +17,14 @@ pub struct Preset {
     pub documentation: &'static str,
     /// When hosts and routes were last compared with what the vendor documents and its SDK asks for.
     pub checked: &'static str,
+    /// Asked for as `/<host>/<path>`.
     pub hosts: &'static [Hosts],
     /// Prefix and upstream.
     pub fixed: &'static [(&'static str, &'static str)],
+    /// Named in the query of Agora's paths.
+    pub agora_hosts: &'static [Hosts],
+    /// Named as `signalDomain` to TRTC's unified proxy.
+    pub trtc_signal_hosts: &'static [Hosts],
 }
 
 /// Names that share their ports.
@@ -49,8 +55,27 @@ pub const NAMES: [&str; 8] = [
     "livekit",
 ];
 
+/// What a preset does not say.
+const NOTHING: Preset = Preset {
+    name: "",
+    note: "",
+    documentation: "",
+    checked: "",
+    hosts: &[],
+    fixed: &[],
+    agora_hosts: &[],
+    trtc_signal_hosts: &[],
+};
+
+const TRTC: Preset = Preset {
+    documentation: "https://web.sdk.qcloud.com/trtc/webrtc/v5/doc/en/tutorial-34-advanced-proxy.html",
+    checked: "2026-11-20",
+    hosts: &[https(&["yun.tim.qq.com"]), TRTC_HOSTS],
+    trtc_signal_hosts: &[TRTC_HOSTS],
+    ..NOTHING
+};
+
 const TRTC_HOSTS: Hosts = https(&[
-    "yun.tim.qq.com",
     "*.rtc.qcloud.com",
     "*.rtc.qq.com",
     "*.rtc.tencentcloud.com",
@@ -78,14 +103,14 @@ const PRESETS: [Preset; 8] = [
             "*.svc.cloud.microsoft",
             "res.public.onecdn.static.microsoft",
         ])],
-        fixed: &[],
+        ..NOTHING
     },
     Preset {
         name: "agora",
-        note: "Agora Web SDK: AgoraRTC.setProxyServer(host).",
+        note: "Agora Web SDK: AgoraRTC.setProxyServer(HOST). Its TURN is HOST:3478 over UDP and TCP and HOST:443 over TLS, whatever ports it is told; HOST is to be a name.",
         documentation: "https://github.com/AgoraIO/Tools/blob/master/Proxy/proxy-for-webrtc/README.md",
         checked: "2026-11-20",
-        hosts: &[Hosts {
+        agora_hosts: &[Hosts {
             ports: &[
                 443..=443,
                 4700..=5000,
@@ -103,35 +128,43 @@ const PRESETS: [Preset; 8] = [
                 "*.agoraio.cn",
             ],
         }],
-        fixed: &[],
+        ..NOTHING
     },
     Preset {
         name: "trtc",
-        note: "Tencent RTC, sdkAppId from 1400000000 on: websocketProxy wss://HOST/ws/, loggerProxy https://HOST/logger/, scheduleProxy HOST/schedule.",
-        documentation: "https://web.sdk.qcloud.com/trtc/webrtc/v5/doc/en/tutorial-34-advanced-proxy.html",
-        checked: "2026-11-20",
-        hosts: &[TRTC_HOSTS],
+        note: "Tencent RTC, sdkAppId from 1400000000 on: unifiedProxy HOST; or websocketProxy wss://HOST/ws/, loggerProxy https://HOST/logger/, scheduleProxy HOST/schedule. A smaller sdkAppId beside them: logger-international, schedule-international.",
         fixed: &[
             ("/ws/", "https://signaling.rtc.qq.com/"),
             ("/logger/", "https://yun.tim.qq.com/"),
             ("/schedule/", "https://schedule.cloud-rtc.com/"),
+            ("/logger-international/", "https://apisgp.my-imcloud.com/"),
+            ("/schedule-international/", "https://schedule.rtc-web.com/"),
+            ("/api/v1/", "https://schedule.cloud-rtc.com/api/v1/"),
+            (
+                "/v5/AVQualityReportSvc/",
+                "https://yun.tim.qq.com/v5/AVQualityReportSvc/",
+            ),
         ],
+        ..TRTC
     },
     Preset {
         name: "trtc-international",
-        note: "Tencent RTC, sdkAppId below 1400000000: the same options; logs and schedule go to the international service.",
-        documentation: "https://web.sdk.qcloud.com/trtc/webrtc/v5/doc/en/tutorial-34-advanced-proxy.html",
-        checked: "2026-11-20",
-        hosts: &[TRTC_HOSTS],
+        note: "Tencent RTC, sdkAppId below 1400000000: the same options as trtc; logs and schedule go to the international service.",
         fixed: &[
             ("/ws/", "https://signaling.rtc.qq.com/"),
             ("/logger/", "https://apisgp.my-imcloud.com/"),
             ("/schedule/", "https://schedule.rtc-web.com/"),
+            ("/api/v1/", "https://schedule.rtc-web.com/api/v1/"),
+            (
+                "/v5/AVQualityReportSvc/",
+                "https://apisgp.my-imcloud.com/v5/AVQualityReportSvc/",
+            ),
         ],
+        ..TRTC
     },
     Preset {
         name: "watchrtc",
-        note: "testRTC watchRTC: proxyUrl wss://HOST/websocket.",
+        note: "testRTC watchRTC: proxyUrl wss://HOST/websocket; its staging service: wss://HOST/websocket-staging.",
         documentation: "https://testrtc.com/docs/setting-up-a-proxy-for-watchrtc-traffic/",
         checked: "2026-11-20",
         hosts: &[https(&[
@@ -140,7 +173,11 @@ const PRESETS: [Preset; 8] = [
             "watchrtc.testrtc.com",
             "watchrtc-staging2.testrtc.com",
         ])],
-        fixed: &[("/websocket/", "https://watchrtc-server.cyara.com/")],
+        fixed: &[
+            ("/websocket/", "https://watchrtc-server.cyara.com/"),
+            ("/websocket-staging/", "https://watchrtc.spearline.dev/"),
+        ],
+        ..NOTHING
     },
     Preset {
         name: "vonage",
@@ -148,7 +185,7 @@ const PRESETS: [Preset; 8] = [
         documentation: "https://developer.vonage.com/en/video/guides/configurable-turn-servers",
         checked: "2026-11-20",
         hosts: &[https(&["*.opentok.com", "*.tokbox.com", "*.vonage.com"])],
-        fixed: &[],
+        ..NOTHING
     },
     Preset {
         name: "daily",
@@ -156,7 +193,7 @@ const PRESETS: [Preset; 8] = [
         documentation: "https://docs.daily.co/guides/privacy-and-security/corporate-firewalls-nats-allowed-ip-list",
         checked: "2026-11-20",
         hosts: &[https(&["*.daily.co", "prod-ks.pluot.blue"])],
-        fixed: &[],
+        ..NOTHING
     },
     Preset {
         name: "livekit",
@@ -164,7 +201,7 @@ const PRESETS: [Preset; 8] = [
         documentation: "https://docs.livekit.io/home/cloud/firewall/",
         checked: "2026-11-20",
         hosts: &[https(&["*.livekit.cloud"])],
-        fixed: &[],
+        ..NOTHING
     },
 ];
 
@@ -174,32 +211,25 @@ pub fn preset(name: &str) -> Option<&'static Preset> {
     TABLE.iter().find(|preset| preset.name == name)
 }
 
-impl Preset {
-    /// One rule for each name and port.
-    pub fn rules(&self) -> Vec<HostRule> {
-        let pairs = self.hosts.iter().flat_map(|hosts| {
-            let ports = || hosts.ports.iter().cloned().flatten();
-            hosts
-                .names
-                .iter()
-                .flat_map(move |name| ports().map(move |port| (*name, port)))
-        });
-        pairs
-            .map(|(name, port)| match name.strip_prefix("*.") {
-                Some(suffix) => HostRule {
-                    name: suffix.to_owned(),
-                    subdomains: true,
-                    port,
-                },
-                None => HostRule {
-                    name: name.to_owned(),
-                    subdomains: false,
-                    port,
-                },
-            })
-            .collect()
-    }
+/// One rule for each name and range of ports.
+pub fn rules(hosts: &[Hosts]) -> Vec<HostRule> {
+    let pairs = hosts.iter().flat_map(|hosts| {
+        let with_ports = |name| hosts.ports.iter().map(move |ports| (name, ports.clone()));
+        hosts.names.iter().flat_map(with_ports)
+    });
+    pairs
+        .map(|(name, ports)| {
+            let suffix = name.strip_prefix("*.");
+            HostRule {
+                name: suffix.unwrap_or(name).to_owned(),
+                subdomains: suffix.is_some(),
+                ports,
+            }
+        })
+        .collect()
+}
 
+impl Preset {
     pub fn routes(&self) -> Vec<PrefixRoute> {
         self.fixed
             .iter()

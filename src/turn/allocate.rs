@@ -1,7 +1,7 @@
 //! Allocate (RFC 8656 §7): the checks of §7.2 in their order, one function each, then sockets.
 
 use crate::addr::{Family, plain};
-use crate::limits::{ByteBucket, QuotaError, User};
+use crate::limits::{ByteBucket, Maxima, QuotaError, Share, User};
 use crate::stun::attributes::{
     ADDITIONAL_ADDRESS_FAMILY, DONT_FRAGMENT, EVEN_PORT, REQUESTED_ADDRESS_FAMILY,
     RESERVATION_TOKEN,
@@ -71,11 +71,13 @@ impl Server {
             return Ok(reply);
         }
         let wanted = self.read_wanted(&request.message)?;
-        let user = self.take_quota(caller)?;
-        let bound = match self.bind(request, &wanted, relays) {
+        let (port, token) = self.port_wish(request, wanted.port);
+        let share = share(request.now_ns, port);
+        let user = self.take_quota(request, caller, share)?;
+        let bound = match self.bind(request, &wanted, (port, token), relays) {
             Ok(bound) => bound,
             Err(refusal) => {
-                self.shared.quotas.release(&user);
+                self.shared.quotas.undo(&user, share);
                 return Err(refusal);
             }
         };
@@ -128,15 +130,24 @@ impl Server {
     }
 
     /// Check 10: quotas. A server that drains has no room.
-    fn take_quota(&self, caller: &Caller) -> Result<Arc<User>, Refusal> {
+    fn take_quota(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        share: Share,
+    ) -> Result<Arc<User>, Refusal> {
         if self.draining {
             return Err(Answer::InsufficientCapacity.into());
         }
         let limits = &self.settings.limits;
         let name = quota_name(&self.settings, &caller.username);
+        let maxima = Maxima {
+            per_user: limits.allocations_per_user,
+            total: limits.allocations_total,
+        };
         let quotas = &self.shared.quotas;
         quotas
-            .acquire(name, limits.allocations_per_user, limits.allocations_total)
+            .acquire(name, share, request.now_ns, maxima)
             .map_err(|error| match error {
                 QuotaError::User => Answer::QuotaReached.into(),
                 QuotaError::Total => Answer::InsufficientCapacity.into(),
@@ -145,12 +156,12 @@ impl Server {
 
     /// Binds every socket that is wanted. Of two families one is enough; the other's error is told.
     fn bind(
-        &mut self,
+        &self,
         request: &Request,
         wanted: &Wanted,
+        (port, token): (PortWish, Option<ReservationToken>),
         relays: &mut impl RelayPorts,
     ) -> Result<Bound, Refusal> {
-        let (port, token) = self.port_wish(request, wanted.port);
         let mut bind = |family| self.bind_one(request, wanted, family, port, relays);
         match wanted.families {
             Families::One(family) => Ok(Bound {
@@ -217,7 +228,12 @@ impl Server {
             port,
             dont_fragment: wanted.dont_fragment,
         };
-        relays.bind(bind).map_err(|error| match error {
+        let mut bound = relays.bind(bind);
+        let instead = self.settings.relay_addresses.instead_of(bind.ip);
+        if let (Err(BindError::AddressUnusable), Some(ip)) = (bound, instead) {
+            bound = relays.bind(BindRequest { ip, ..bind });
+        }
+        bound.map_err(|error| match error {
             BindError::PortsExhausted
             | BindError::UnknownToken
             | BindError::FilesExhausted
@@ -357,6 +373,18 @@ fn read_port(
         (Some(false), _) => Ok(WantedPort::Even),
         (Some(true), Families::One(_)) => Ok(WantedPort::EvenAndNext),
         (Some(true), Families::Both) => Err(Answer::BadRequest.into()),
+    }
+}
+
+/// What counts against quotas: a port that is kept for later does too.
+fn share(now_ns: u64, port: PortWish) -> Share {
+    match port {
+        PortWish::Any | PortWish::Even => Share::Allocation,
+        PortWish::EvenAndNext { token, .. } => Share::AllocationAndReserved {
+            token: token.0,
+            until_ns: now_ns.saturating_add(RESERVATION.as_nanos() as u64),
+        },
+        PortWish::Reserved(token) => Share::Claim(token.0),
     }
 }
 

@@ -141,7 +141,8 @@ impl Server {
             }
         };
         self.counters.count_request(request.method, answer);
-        if let Some(software) = &self.settings.software {
+        // Not for strangers: it would make a reflector of Binding.
+        if let (Some(software), Some(_)) = (&self.settings.software, caller) {
             reply.add_software(software);
         }
         let bytes = reply.finish(caller.and_then(Caller::key));

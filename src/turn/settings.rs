@@ -19,7 +19,8 @@ pub enum UserKey {
 pub struct RelayAddresses {
     /// `turn.relay_ip`: the first of the wanted family. Empty: the address that the client reached.
     pub fixed: Vec<IpAddr>,
-    /// For a family in which the client did not reach the server: this machine's own addresses.
+    /// This machine's own addresses, for a family in which the client did not reach the server, or reached it by
+    /// an address that is not this machine's (PROXY protocol).
     pub fallback: Vec<IpAddr>,
 }
 
@@ -37,6 +38,13 @@ impl RelayAddresses {
             return Some(reached);
         }
         of_family(&self.fallback)
+    }
+
+    /// For an address that cannot be bound: behind a balancer, the one that the client reached is the balancer's.
+    pub fn instead_of(&self, unusable: IpAddr) -> Option<IpAddr> {
+        let family = Family::of(unusable);
+        let mut own = self.fallback.iter().copied();
+        own.find(|ip| self.fixed.is_empty() && Family::of(*ip) == family && *ip != unusable)
     }
 }
 
@@ -63,7 +71,7 @@ impl ExternalIps {
 /// `[turn.limits]`; 0 means no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Live allocations of one user.
+    /// Live allocations of one user; a port that it has reserved (EVEN-PORT) counts as one.
     pub allocations_per_user: u32,
     /// Live allocations of the server; `app` lowers it to what the open-files limit allows.
     pub allocations_total: u32,

@@ -3,6 +3,7 @@
 #[path = "../support/web/mod.rs"]
 mod web;
 
+mod azure;
 mod bodies;
 mod certificates;
 mod cors;
@@ -10,10 +11,12 @@ mod framing;
 mod headers;
 mod http2;
 mod limits;
+mod recorded;
 mod redirects;
 mod routes;
 mod service;
 mod upstreams;
+mod vendors;
 mod websockets;
 
 use web::certs::{Authority, Leaf};

@@ -8,11 +8,18 @@ use crate::ip_rules::IpRules;
 use crate::proxy::{HostRule, Limits, PrefixRoute, Settings, Timeouts, vendors};
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Paths that relayd answers itself.
-const OWN_PREFIXES: [&str; 4] = ["/healthcheck/", "/healthz/", "/readyz/", "/metrics/"];
+const OWN_PREFIXES: [&str; 5] = [
+    "/healthcheck/",
+    "/healthz/",
+    "/readyz/",
+    "/metrics/",
+    "/credentials/",
+];
 
 pub(in crate::config) struct Proxy {
     /// `public_names` is empty where the file has none: the default follows from domain and listeners.
@@ -26,12 +33,13 @@ pub(in crate::config) fn read(table: &Table<'_>, around: &Surroundings<'_>) -> P
         .list("vendors", vendor)
         .map(|list| list.value)
         .unwrap_or_default();
-    let own_rules: Vec<HostRule> = table
-        .list("allow", |item| {
-            hosts::parse_host_rule(item.text("a host such as \"api.example.com\"")?)
-        })
-        .map(|list| list.value.into_iter().map(|rule| rule.value).collect())
-        .unwrap_or_default();
+    let preset_rules = |of: fn(&vendors::Preset) -> &'static [vendors::Hosts]| -> Vec<HostRule> {
+        let presets = vendors.iter().map(|vendor| of(vendor.value));
+        presets.flat_map(vendors::rules).collect()
+    };
+    let allow = rules(table, "allow", hosts::HTTPS_ALONE);
+    let agora_hosts = rules(table, "agora_hosts", hosts::HTTPS_ALONE);
+    let trtc_signal_hosts = rules(table, "trtc_signal_hosts", hosts::HTTPS_ALONE);
     let own_routes = table.tables("route", route);
     let addresses = table.table("addresses");
     let address_rules = IpRules::new(
@@ -45,8 +53,14 @@ pub(in crate::config) fn read(table: &Table<'_>, around: &Surroundings<'_>) -> P
             })
             .map(|list| list.value.into_iter().map(|name| name.value).collect())
             .unwrap_or_default(),
-        allow: rules(own_rules, &vendors),
+        allow: joined(allow, preset_rules(|preset| preset.hosts)),
+        deny: rules(table, "deny", hosts::EVERY_PORT),
         routes: routes(table, own_routes, &vendors),
+        agora_hosts: joined(agora_hosts, preset_rules(|preset| preset.agora_hosts)),
+        trtc_signal_hosts: joined(
+            trtc_signal_hosts,
+            preset_rules(|preset| preset.trtc_signal_hosts),
+        ),
         cors_origins: origins(table),
         trusted_proxies: plain(&networks(table, "trusted_proxies")),
         prefixes: table
@@ -92,8 +106,16 @@ fn vendor(item: &Item<'_>) -> Result<&'static vendors::Preset, Wrong> {
     })
 }
 
-fn rules(own: Vec<HostRule>, vendors: &[At<&'static vendors::Preset>]) -> Vec<HostRule> {
-    let presets = vendors.iter().flat_map(|vendor| vendor.value.rules());
+fn rules(table: &Table<'_>, key: &str, default_ports: RangeInclusive<u16>) -> Vec<HostRule> {
+    let list = table.list(key, |item| {
+        let text = item.text("a host such as \"api.example.com\"")?;
+        hosts::parse_host_rules(text, default_ports.clone())
+    });
+    let rules = list.into_iter().flat_map(|list| list.value);
+    unique(rules.flat_map(|rules| rules.value))
+}
+
+fn joined(own: Vec<HostRule>, presets: Vec<HostRule>) -> Vec<HostRule> {
     unique(own.into_iter().chain(presets))
 }
 

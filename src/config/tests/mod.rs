@@ -1,5 +1,6 @@
 //! Whole files: golden reports, the reference and the examples against the defaults, settings in their places.
 
+mod credentials;
 mod refusals;
 mod secrets;
 
@@ -162,9 +163,14 @@ fn the_first_try_needs_nothing_and_allows_what_the_page_and_the_vendors_need() {
             "9.9.9.9"
         ]
     );
-    for name in ["skype.com", "agora.io", "rtc.qq.com"] {
+    let proxy = &config.proxy;
+    for (name, list) in [
+        ("skype.com", &proxy.allow),
+        ("agora.io", &proxy.agora_hosts),
+        ("rtc.qq.com", &proxy.trtc_signal_hosts),
+    ] {
         let allowed = |rule: &proxy::HostRule| rule.name == name && rule.subdomains;
-        assert!(config.proxy.allow.iter().any(allowed), "{name}");
+        assert!(list.iter().any(allowed), "{name}");
     }
 }
 

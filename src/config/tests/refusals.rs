@@ -298,8 +298,20 @@ fn what_will_surprise_is_a_warning_with_a_fix() {
             "Agora's Web SDK will not find",
         ),
         (
+            "[proxy]\nallow = \"*.skype.com\"\n[server]\ndomain = \"9.9.9.9\"",
+            "is an address, and Azure needs a name for TURN over TLS",
+        ),
+        (
+            "[proxy]\nagora_hosts = \"*.agora.io\"\n[listen]\ntcp = []",
+            "Agora's Web SDK will not find",
+        ),
+        (
+            "[proxy]\nvendors = [\"azure\", \"agora\"]\n[server]\ndomain = \"9.9.9.9\"",
+            "is an address, and Azure and Agora need a name for TURN over TLS",
+        ),
+        (
             "[proxy]\nvendors = \"azure\"\n[server]\ndomain = \"9.9.9.9\"",
-            "need a name for TURN over TLS",
+            "is an address, and Azure needs a name for TURN over TLS",
         ),
         (
             "[proxy]\ncors_origins = [\"*\", \"https://a.example\"]",
@@ -326,6 +338,54 @@ fn what_will_surprise_is_a_warning_with_a_fix() {
     }
     let sound = parse_text(SELF_SIGNED).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(sound.warnings, []);
+}
+
+#[test]
+fn what_agora_lacks_is_named_and_nothing_is_said_when_it_lacks_nothing() {
+    let label = |listen: &str| {
+        let text = format!("{SELF_SIGNED}[proxy]\nvendors = \"agora\"\n[listen]\n{listen}");
+        let loaded = parse_text(&text).unwrap_or_else(|report| panic!("{report}"));
+        let about = |w: &&Problem| w.message.contains("Agora's Web SDK");
+        loaded.warnings.iter().find(about).map(|w| w.label.clone())
+    };
+    for (listen, missing) in [
+        ("udp = []", "not listened on: 3478 over UDP"),
+        ("tcp = \"0.0.0.0:3479\"", "not listened on: 3478 over TCP"),
+        ("tls = \"0.0.0.0:8443\"", "not listened on: 443 over TLS"),
+        (
+            "udp = \"0.0.0.0:1\"\ntcp = []\ntls = \"0.0.0.0:8443\"",
+            "not listened on: 3478 over UDP, 3478 over TCP, 443 over TLS",
+        ),
+    ] {
+        let label = label(listen).unwrap_or_else(|| panic!("no warning for {listen}"));
+        assert!(label.ends_with(missing), "{label}");
+    }
+    for listen in ["", "tcp = [\"0.0.0.0:3478\", \"0.0.0.0:443\"]\ntls = []"] {
+        assert_eq!(label(listen), None, "{listen}");
+    }
+}
+
+#[test]
+fn hosts_of_every_kind_are_read_and_denied_ones_at_every_port() {
+    let text = format!(
+        "{SELF_SIGNED}[proxy]\nallow = \"*.a.example:443,4700-5000\"\ndeny = [\"b.example\", \"c.example:8443\"]\n\
+         agora_hosts = \"d.example\"\ntrtc_signal_hosts = \"e.example\"\n"
+    );
+    let proxy = parse_text(&text)
+        .unwrap_or_else(|r| panic!("{r}"))
+        .config
+        .proxy;
+    let lines = crate::proxy::allowlist::lines;
+    assert_eq!(lines(&proxy.allow), ["*.a.example:443,4700-5000"]);
+    assert_eq!(lines(&proxy.deny), ["b.example:1-65535", "c.example:8443"]);
+    assert_eq!(lines(&proxy.agora_hosts), ["d.example"]);
+    assert_eq!(lines(&proxy.trtc_signal_hosts), ["e.example"]);
+    for key in ["allow", "deny", "agora_hosts", "trtc_signal_hosts"] {
+        for bad in ["a.0x1f", "*", "10.0.0.1", "a.example:0", "*.com"] {
+            let text = format!("{SELF_SIGNED}[proxy]\n{key} = \"{bad}\"\n");
+            assert!(parse_text(&text).is_err(), "{key} {bad}");
+        }
+    }
 }
 
 #[test]

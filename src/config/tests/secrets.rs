@@ -59,7 +59,7 @@ proptest! {
     #[test]
     fn no_secret_is_ever_shown(
         secret in "S3CRET[a-zA-Z0-9=+/ ]{4,40}E",
-        shape in 0_usize..16,
+        shape in 0_usize..19,
         noise in prop::sample::select(vec!["", "[server]\ndomian = 1\n", "x = \n", "[proxy]\nallow = [\"*\"\n"]),
     ) {
         let value = match shape {
@@ -77,6 +77,9 @@ proptest! {
             11 => format!("[turn]\nstatic_auth = \"{secret}\"\n"),
             12 => format!("[coturn]\nx = [{{ y = \"{secret}\" }}]\n"),
             13 => format!("[[proxy.route]]\nprefix = \"/a\"\nupstream = \"https://me:{secret}@a.example/\"\n"),
+            16 => format!("[credentials]\ntokens = [\"{secret}\", 5]\n"),
+            17 => format!("[credentials]\njwt_hs256 = \"{secret}\nttl = 1\n"),
+            18 => format!("[credentials]\njwt_rs256 = \"-----BEGIN PRIVATE KEY-----{secret}\"\n"),
             14 => format!("[turn]\nusers = {{ alice = \"{secret}\", bob = }}\n"),
             _ => format!("[tls]\nkey = \"-----BEGIN PRIVATE KEY-----{secret}\"\n"),
         };

@@ -298,7 +298,7 @@ pub fn allow(name: &str) -> HostRule {
     HostRule {
         name: name.to_owned(),
         subdomains: false,
-        port: 443,
+        ports: 443..=443,
     }
 }
 

@@ -41,9 +41,11 @@ impl Resolve for Silent {
 async fn world(port: u16, resolver: impl Resolve + 'static, addresses: IpRules) -> World {
     let mut world = World::new().await;
     let mut rule = allow(INSIDE);
-    rule.port = port;
+    rule.ports = port..=port;
     let mut settings = Settings {
-        allow: vec![rule],
+        allow: vec![rule.clone()],
+        agora_hosts: vec![rule.clone()],
+        trtc_signal_hosts: vec![rule],
         addresses,
         ..world.settings.clone()
     };
@@ -54,11 +56,13 @@ async fn world(port: u16, resolver: impl Resolve + 'static, addresses: IpRules) 
 }
 
 async fn ask(world: &World, port: u16) -> (u16, String) {
+    ask_for(world, &format!("/{INSIDE}:{port}/")).await
+}
+
+async fn ask_for(world: &World, target: &str) -> (u16, String) {
     let mut client = world.client();
     client
-        .send(format!(
-            "GET /{INSIDE}:{port}/ HTTP/1.1\r\nHost: proxy.test\r\n\r\n"
-        ))
+        .send(format!("GET {target} HTTP/1.1\r\nHost: proxy.test\r\n\r\n"))
         .await;
     let answer = client.message().await;
     (answer.status(), answer.error())
@@ -83,8 +87,16 @@ fn a_name_that_resolves_to_an_inside_address_is_refused_and_nothing_is_dialled()
         ] {
             let address = inside.parse().expect("an address");
             let world = world(port, Fixed(vec![address]), IpRules::default()).await;
-            let label = ProxyError::AddressDenied.label().to_owned();
-            assert_eq!(ask(&world, port).await, (502, label), "{inside}");
+            for target in [
+                format!("/{INSIDE}:{port}/"),
+                format!("/ap/?url={INSIDE}:{port}/"),
+                format!("/ws/?h={INSIDE}&p={port}"),
+                format!("/v2/ws?signalDomain={INSIDE}:{port}"),
+            ] {
+                let label = ProxyError::AddressDenied.label().to_owned();
+                let answer = ask_for(&world, &target).await;
+                assert_eq!(answer, (502, label), "{inside} {target}");
+            }
         }
         let nobody = std::future::poll_fn(|cx| std::task::Poll::Ready(listener.poll_accept(cx)));
         assert!(nobody.await.is_pending(), "somebody has connected");

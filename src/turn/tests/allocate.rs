@@ -42,6 +42,24 @@ fn the_relay_is_bound_to_the_address_that_was_asked() {
     assert_eq!(world.ports.requests[0].ip, ip("9.7.7.7"));
 }
 
+/// The PROXY header tells the balancer's address, which is not this machine's.
+#[test]
+fn a_client_that_reached_a_balancer_gets_a_relay_of_this_machine() {
+    let mut world = World::new();
+    world.ports.foreign = vec![ip("9.8.8.8")];
+    let mut client = Client::at("11.0.0.1:1", "9.8.8.8:443", Transport::Tls);
+    let answer = client.allocate(&mut world, &[]);
+    assert_eq!(answer.relayed(), [addr("9.1.1.1:50000")]);
+    let mut world = World::with(|settings| settings.relay_addresses.fixed = vec![ip("9.8.8.8")]);
+    world.ports.foreign = vec![ip("9.8.8.8")];
+    let answer = Client::new(1).allocate(&mut world, &[]);
+    assert_eq!(
+        answer.code(),
+        508,
+        "what the operator fixed is not replaced"
+    );
+}
+
 #[test]
 fn the_relayed_address_is_told_in_its_external_form() {
     let mut world = World::with(|settings| {
@@ -330,6 +348,17 @@ fn fingerprint_and_software_are_sent_where_they_belong() {
     let mut world = World::new();
     let answer = Client::new(1).allocate(&mut world, &[]);
     assert!(!answer.has(Software::TYPE) && !answer.has(Fingerprint::TYPE));
+}
+
+/// Binding is answered to everybody, and not limited.
+#[test]
+fn software_makes_no_reflector_of_binding() {
+    let mut world = World::with(|settings| settings.software = Some("relayd".repeat(20)));
+    let mut client = Client::new(1);
+    let request = client.plain(stun_types::message::BINDING, &[]);
+    let answer = world.ask(&client.tuple, &request);
+    assert_eq!(answer.code(), 0);
+    assert!(answer.0.len() < 3 * request.len(), "{}", answer.0.len());
 }
 
 #[test]

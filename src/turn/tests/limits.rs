@@ -235,3 +235,34 @@ fn a_crowd_that_left_takes_no_room() {
     }
     assert_eq!(world.server.poll_timeout(), None);
 }
+
+/// A reserved port is a socket that is held; without this a quota of one would be a quota of all ports.
+#[test]
+fn a_reserved_port_counts_against_the_quota_of_who_reserved_it() {
+    let mut world = World::with(|settings| settings.limits.allocations_per_user = 2);
+    let pair = turn_types::attribute::EvenPort::new(true);
+    let mut first = Client::new(1);
+    let token = first.allocate(&mut world, &[&pair]).token();
+    assert_eq!(first.refresh(&mut world, 0), 0);
+    let mut second = Client::new(2);
+    assert_eq!(second.allocate(&mut world, &[&pair]).code(), 486);
+    let token = turn_types::attribute::ReservationToken::new(token);
+    assert_eq!(Client::new(3).allocate(&mut world, &[&token]).code(), 0);
+    assert_eq!(second.allocate(&mut world, &[&pair]).code(), 486);
+    assert_eq!(second.allocate(&mut world, &[]).code(), 0);
+}
+
+#[test]
+fn a_reservation_that_is_over_or_never_was_counts_for_nobody() {
+    let mut world = World::with(|settings| settings.limits.allocations_per_user = 2);
+    let pair = turn_types::attribute::EvenPort::new(true);
+    let mut client = Client::new(1);
+    world.ports.fail = Some(BindError::PortsExhausted);
+    assert_eq!(client.allocate(&mut world, &[&pair]).code(), 508);
+    world.ports.fail = None;
+    for _ in 0..3 {
+        assert_eq!(client.allocate(&mut world, &[&pair]).code(), 0);
+        assert_eq!(client.refresh(&mut world, 0), 0);
+        world.pass(seconds(30));
+    }
+}

@@ -59,6 +59,8 @@ impl Entropy for Seeded {
 pub struct FakePorts {
     pub fail: Option<BindError>,
     pub fail_v6: Option<BindError>,
+    /// Addresses of another machine.
+    pub foreign: Vec<IpAddr>,
     pub requests: Vec<BindRequest>,
     pub open: HashMap<RelayId, RelayedAddr>,
     reserved: HashMap<[u8; 8], SocketAddr>,
@@ -69,6 +71,9 @@ pub struct FakePorts {
 impl RelayPorts for FakePorts {
     fn bind(&mut self, request: BindRequest) -> Result<BoundRelay, BindError> {
         self.requests.push(request);
+        if self.foreign.contains(&request.ip) {
+            return Err(BindError::AddressUnusable);
+        }
         let failure = if request.ip.is_ipv6() {
             self.fail_v6
         } else {

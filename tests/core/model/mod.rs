@@ -128,6 +128,8 @@ struct Nonce {
 
 pub struct Reserved {
     token: Vec<u8>,
+    /// Whose quota it counts for.
+    account: String,
     own: SocketAddr,
     expires_at: Instant,
 }

@@ -281,7 +281,7 @@ impl Model {
             (Some(1) | None, _) => vec![Family::V4],
             (Some(_), _) => return Plan::refuse(vec![440], integrity),
         };
-        let mut codes = self.quota_codes(&who.username);
+        let mut codes = self.quota_codes(from, &who.username, token, pair);
         let relays = match token {
             Some(token) => vec![self.token_result(from, token)],
             None => {
@@ -301,17 +301,32 @@ impl Model {
         }
     }
 
-    fn quota_codes(&self, username: &str) -> Vec<u16> {
+    /// A reserved port counts for who reserved it until it is claimed.
+    fn quota_codes(
+        &self,
+        from: &Origin,
+        username: &str,
+        token: Option<&[u8]>,
+        pair: bool,
+    ) -> Vec<u16> {
         let mut codes = Vec::new();
         let account = self.account(username);
+        let waits = |kept: &&Reserved| {
+            kept.expires_at > from.now && token.is_none_or(|token| kept.token != token)
+        };
+        let reserved: Vec<_> = self.reserved.iter().filter(waits).collect();
+        let own_reserved = reserved.iter().filter(|kept| kept.account == account);
+        let wanted = 1 + usize::from(pair);
         let own = self
             .allocations
             .iter()
             .filter(|other| self.account(&other.username) == account);
-        if self.rules.per_user > 0 && own.count() >= self.rules.per_user {
+        let own = own.count() + own_reserved.count();
+        if self.rules.per_user > 0 && own + wanted > self.rules.per_user {
             codes.push(486);
         }
-        if self.rules.total > 0 && self.allocations.len() >= self.rules.total {
+        let all = self.allocations.len() + reserved.len();
+        if self.rules.total > 0 && all + wanted > self.rules.total {
             codes.push(508);
         }
         if self.rules.draining {
@@ -618,7 +633,8 @@ impl Model {
                 "DONT-FRAGMENT not passed on".into()
             })?;
         }
-        let token = self.reserve(from, message, reply, seen)?;
+        let account = self.account(&who.username).to_owned();
+        let token = self.reserve(from, account, message, reply, seen)?;
 
         let [start] = seen.started.as_slice() else {
             return Err(format!("{} allocations started", seen.started.len()));
@@ -667,6 +683,7 @@ impl Model {
     fn reserve(
         &mut self,
         from: &Origin,
+        account: String,
         message: &Message,
         reply: &Message,
         seen: &Seen,
@@ -714,6 +731,7 @@ impl Model {
         let next = SocketAddr::new(own.ip(), own.port() + 1);
         self.reserved.push(Reserved {
             token: token.0.to_vec(),
+            account,
             own: next,
             expires_at,
         });

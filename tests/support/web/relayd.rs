@@ -23,6 +23,7 @@ pub struct Relayd {
     pub admin: SocketAddr,
     pub tls: SocketAddr,
     pub tcp: SocketAddr,
+    pub udp: SocketAddr,
     roots: RootCertStore,
     log: Arc<Log>,
     dir: Directory,
@@ -45,6 +46,12 @@ pub struct Setup<'a> {
     pub certificate: Option<(&'a Authority, Leaf)>,
     /// Lines of `[listen]` after the listeners.
     pub listen: String,
+    /// Whole tables, at the end of the file.
+    pub tables: String,
+    /// `turn.auth_secret`; empty: none.
+    pub auth_secret: String,
+    /// Files beside the configuration: name and content.
+    pub files: Vec<(&'static str, String)>,
 }
 
 impl Relayd {
@@ -74,16 +81,24 @@ impl Relayd {
             }
             None => String::new(),
         };
+        let auth_secret = match setup.auth_secret.as_str() {
+            "" => String::new(),
+            secret => format!("auth_secret = {secret:?}\n"),
+        };
+        for (name, content) in &setup.files {
+            dir.write(name, content);
+        }
         let config = format!(
             "[server]\ndomain = \"{NAME}\"\nworkers = 1\ndrain_timeout = \"5s\"\n\
              [listen]\nudp = [\"127.0.0.1:0\"]\ntcp = [\"127.0.0.1:0\"]\ntls = [\"127.0.0.1:0\"]\n{}\n\
              [tls]\ncert = {:?}\nkey = {:?}\n\
-             [turn]\nusers = {{ test = \"test password\" }}\nrelay_ports = \"61000-65535\"\n\
-             [admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n[proxy]\n{ca_line}{}\n",
+             [turn]\nusers = {{ test = \"test password\" }}\nrelay_ports = \"61000-65535\"\n{auth_secret}\
+             [admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n[proxy]\n{ca_line}{}\n{}",
             setup.listen,
             dir.path("cert.pem"),
             dir.path("key.pem"),
-            setup.proxy
+            setup.proxy,
+            setup.tables
         );
         dir.write("relay.toml", &config);
         let mut child = Command::new(env!("CARGO_BIN_EXE_relayd"))
@@ -109,6 +124,7 @@ impl Relayd {
             admin,
             tls: port("tls"),
             tcp: port("tcp"),
+            udp: port("udp"),
             roots,
             child: starting.0.take().expect("still there"),
             log,
@@ -227,6 +243,13 @@ impl Relayd {
 
     pub fn log(&self) -> String {
         self.log.lines.lock().expect("not poisoned").join("\n")
+    }
+
+    /// Rewrites the configuration and asks for a reload.
+    pub fn reload(&self, change: impl FnOnce(String) -> String) {
+        let file = fs::read_to_string(self.dir.path("relay.toml")).expect("the file");
+        self.dir.write("relay.toml", &change(file));
+        self.signal("HUP");
     }
 
     /// Sends a signal by its name: `TERM`, `HUP`.
