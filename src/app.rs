@@ -91,8 +91,10 @@ pub fn is_port_denied(error: &anyhow::Error) -> bool {
 async fn wait_for_calls(running: &start::Running, signals: &mut Signals, timeout: Duration) {
     let deadline = Instant::now() + timeout;
     loop {
+        let draining = running.media.is_draining();
         let left = running.calls();
-        if left.is_none() {
+        // A worker that does not drain yet may just have answered an Allocate request.
+        if draining && left.is_none() {
             return;
         }
         if Instant::now() >= deadline {

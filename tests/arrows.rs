@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may import of the others. Rooms that are not listed may import only the leaves.
-const MAY_IMPORT: [(&str, &[&str]); 16] = [
+const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "app",
         &[
@@ -21,6 +21,7 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
             "page",
             "proxy",
             "snippet",
+            "snippet",
             "stun",
             "sys",
             "telemetry",
@@ -34,9 +35,11 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
         "cli",
         &[
             "app",
+            "catalogue",
             "check",
             "config",
             "first_try",
+            "proxy",
             "snippet",
             "sys",
             "telemetry",
@@ -74,6 +77,7 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
             "external_ip",
         ],
     ),
+    ("catalogue", &["proxy"]),
     ("credentials", &["limits", "turn"]),
     ("first_try", &["config", "snippet", "sys"]),
     ("page", &["snippet"]),

@@ -185,6 +185,12 @@ impl MediaHandle {
         }
     }
 
+    /// Whether every worker has heard of `drain`: only then does `allocation_count` hold all that there will be.
+    pub fn is_draining(&self) -> bool {
+        let draining = |stats: &Arc<WorkerStats>| stats.draining.load(Ordering::Acquire);
+        self.shared.stats.iter().all(draining)
+    }
+
     /// Live allocations of all workers.
     pub fn allocation_count(&self) -> usize {
         self.sum(|stats| &stats.allocations)

@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 /// Traffic of one kind of socket.
@@ -50,6 +50,8 @@ impl IoCounts {
 #[derive(Debug, Default)]
 pub struct WorkerStats {
     pub allocations: AtomicUsize,
+    /// The worker refuses new allocations, and `allocations` holds all that it had made by then.
+    pub draining: AtomicBool,
     /// Connections given to this worker that have not ended, those in its inbox included.
     pub streams: AtomicUsize,
     counts: Mutex<(IoCounts, Counters)>,

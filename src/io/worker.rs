@@ -177,6 +177,8 @@ impl Worker {
         }
         if mail.draining {
             self.core.set_draining();
+            self.publish_allocations();
+            self.stats.draining.store(true, Ordering::Release);
         }
         for stream in mail.accepted {
             self.take_over(stream);
@@ -215,8 +217,7 @@ impl Worker {
 
     /// Publishes what is cheap at once, and all the counts every 100 ms while something changes.
     fn publish_in_time(&mut self, changed: bool) {
-        let allocations = self.core.allocation_count();
-        self.stats.allocations.store(allocations, Ordering::Relaxed);
+        self.publish_allocations();
         let now = self.now.instant();
         match self.publish_at {
             Some(due) if due <= now => {
@@ -226,6 +227,11 @@ impl Worker {
             None if changed => self.publish_at = Some(now + PUBLISH_EVERY),
             Some(_) | None => {}
         }
+    }
+
+    fn publish_allocations(&self) {
+        let allocations = self.core.allocation_count();
+        self.stats.allocations.store(allocations, Ordering::Relaxed);
     }
 
     /// Carries out what the core has ordered.

@@ -14,7 +14,7 @@ mod bind;
 mod demux;
 mod limits;
 mod metrics;
-mod proxy_protocol;
+pub mod proxy_protocol;
 mod stream;
 #[cfg(test)]
 mod tests;

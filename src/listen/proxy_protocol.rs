@@ -61,6 +61,14 @@ pub(super) async fn read(stream: &mut TcpStream) -> Result<Option<Addresses>, Re
     }
 }
 
+/// The length of the valid header that `bytes` begin with, if the whole of it is there.
+pub fn header_len(bytes: &[u8]) -> Option<usize> {
+    match frame(bytes) {
+        Frame::Complete(end) => parse(bytes.get(..end)?).map(|_| end),
+        Frame::Partial | Frame::Invalid => None,
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Frame {
     /// All of it belongs to the header, and more is to come.

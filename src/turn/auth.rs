@@ -26,11 +26,26 @@ const USERNAME_LEN_MAX: usize = 513;
 const TEXT_LEN_MAX: usize = 763;
 /// SHA-256 before MD5, the server's order of preference (RFC 8489 §18.5.1).
 const ALGORITHMS: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
-/// How long a source that authenticated is answered without limit: 1 hour.
+/// How long a source that authenticated is answered without limit, and a username counts as working there: 1 hour.
 const AUTHENTICATED_US: u64 = 3_600_000_000;
-/// Failed authentications of one username from one source: 10 at once, then one every 5 seconds.
-const FAILURES_BURST: u64 = 10;
-const FAILURE_INTERVAL_US: u64 = 5_000_000;
+
+/// How many authentications may fail at once, and the time that pays for one more.
+struct FailureRate {
+    burst: u64,
+    interval_us: u64,
+}
+
+/// Of one username from one source.
+const FAILURES: FailureRate = FailureRate {
+    burst: 10,
+    interval_us: 5_000_000,
+};
+/// Of a username that works from that source: many clients behind one address may share it, and one of them
+/// with an old password must not lock the others out. Still too few to guess a password.
+const FAILURES_WORKING: FailureRate = FailureRate {
+    burst: 50,
+    interval_us: 20_000,
+};
 
 /// An authenticated client.
 #[derive(Debug)]
@@ -117,7 +132,9 @@ impl Server {
             Some(credential) if protects(&credential) => credential,
             Some(_) | None => self.guess_credential(request, source, &username, protects)?,
         };
-        self.shared.authenticated.touch(&source, request.now_ns);
+        let shared = &self.shared;
+        shared.authenticated.touch(&source, request.now_ns);
+        shared.working.touch(&(source, &*username), request.now_ns);
         Ok(Caller {
             username: username.into_owned(),
             credential,
@@ -199,10 +216,16 @@ impl Server {
         username: &str,
         protects: impl Fn(&Credential) -> bool,
     ) -> Result<Credential, AuthFailure> {
-        let guess = (source, username);
-        let failures = &self.shared.failures;
         let now_ns = request.now_ns;
-        if failures.is_exhausted(&guess, now_ns, FAILURE_INTERVAL_US, FAILURES_BURST) {
+        let pair = (source, username);
+        let working = self
+            .shared
+            .working
+            .is_recent(&pair, now_ns, AUTHENTICATED_US);
+        let guess = (pair, working);
+        let FailureRate { burst, interval_us } = if working { FAILURES_WORKING } else { FAILURES };
+        let failures = &self.shared.failures;
+        if failures.is_exhausted(&guess, now_ns, interval_us, burst) {
             return Err(AuthFailure::TooManyFailures);
         }
         let in_realm = request.message.value(REALM) == Some(self.settings.realm.as_bytes());
@@ -210,7 +233,7 @@ impl Server {
             .filter(|_| in_realm)
             .find(protects)
             .ok_or_else(|| {
-                failures.allow(&guess, now_ns, FAILURE_INTERVAL_US, FAILURES_BURST);
+                failures.allow(&guess, now_ns, interval_us, burst);
                 AuthFailure::Unauthorized
             })
     }

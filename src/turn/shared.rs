@@ -23,8 +23,10 @@ pub struct Shared {
     pub(super) unauthenticated: RateTable,
     /// Sources that completed an authentication.
     pub(super) authenticated: RecentTable,
-    /// Failed authentications, by source and username.
+    /// Failed authentications, by source and username, apart for those that lately worked.
     pub(super) failures: RateTable,
+    /// Sources and usernames that completed an authentication together.
+    pub(super) working: RecentTable,
     pub(super) to_peer: SharedByteBucket,
     pub(super) to_client: SharedByteBucket,
 }
@@ -40,6 +42,7 @@ impl Shared {
             unauthenticated: RateTable::new(SOURCES, hasher(entropy)),
             authenticated: RecentTable::new(SOURCES, hasher(entropy)),
             failures: RateTable::new(SOURCES, hasher(entropy)),
+            working: RecentTable::new(SOURCES, hasher(entropy)),
             to_peer: SharedByteBucket::default(),
             to_client: SharedByteBucket::default(),
         })

@@ -2,10 +2,11 @@
 
 use super::scenario;
 use super::support::client::{
-    Client, Kind, UDP, Wire, ensure, is_code, is_success, peer, peer_receive, transaction_id,
+    Client, Kind, Outcome, UDP, Wire, ensure, is_code, is_success, peer, peer_receive,
+    transaction_id,
 };
 use super::support::stun::{self, Class, Message, Writer, attr};
-use super::support::subject::Setup;
+use super::support::subject::{Setup, Subject};
 use std::net::{SocketAddr, UdpSocket};
 
 scenario!(allocate_success_tells_what_libwebrtc_needs, subject => {
@@ -161,14 +162,13 @@ scenario!(
     Ok(())
 });
 
-/// Returns once a user of the new configuration is let in.
-fn wait_for_user(
-    subject: &super::Subject,
-    name: &str,
-    password: &str,
-) -> super::support::client::Outcome {
+/// Returns once a user of the new configuration is let in, by whichever worker.
+///
+/// A few tries, since workers take over settings one by one; not many, since guesses are soon not looked at.
+fn wait_for_user(subject: &Subject, name: &str, password: &str) -> Outcome {
+    subject.wait_for_line("reloaded")?;
     let mut last = String::new();
-    for _ in 0..2000 {
+    for _ in 0..6 {
         match Client::new(subject.wire(Kind::Udp), name, password).allocate() {
             Ok(_) => return Ok(()),
             Err(fault) => last = fault,

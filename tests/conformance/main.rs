@@ -106,7 +106,10 @@ fn play(name: &str, setup: Setup, scenario: impl FnOnce(&mut Subject) -> Outcome
             Err(fault) => println!("coturn differs: {fault} ({why})"),
             Ok(()) => println!("coturn kept this promise for once ({why})"),
         },
-        _ => outcome.unwrap_or_else(|fault| panic!("{name}: {fault}")),
+        _ => outcome.unwrap_or_else(|fault| {
+            let log: Vec<String> = subject.log.try_iter().collect();
+            panic!("{name}: {fault}\nthe server's log: {log:#?}")
+        }),
     }
 }
 

@@ -125,8 +125,8 @@ scenario!(many_clients_are_never_mixed_up, subject => {
         peer.send_to(&payload(index + 100), relayed).map_err(|error| error.to_string())?;
     }
     for (index, (client, _)) in clients.iter_mut().enumerate() {
-        let got = client.receive_data()?.2;
-        ensure(got == payload(index + 100), format!("client {index} got {} bytes", got.len()))?;
+        let (_, number, got) = client.receive_data()?;
+        ensure(number == Some(0x4000) && got == payload(index + 100), format!("client {index} got {} bytes", got.len()))?;
     }
     Ok(())
 });

@@ -27,15 +27,16 @@ fn the_production_configuration_has_no_problem_once_its_files_are_there() {
         "readme::the_production_configuration_has_no_problem_once_its_files_are_there";
     network::alone(NAME, &["10.0.0.4/32"], || {
         let blocks = blocks("toml");
-        let [text] = &blocks[..] else {
+        let [text, credentials] = &blocks[..] else {
             panic!("{} configurations", blocks.len());
         };
         let site = Site::new();
         site.certify(&["relay.example.com"], Validity::default());
         site.write("alice.password", "s3cret-of-alice\n");
         site.write("secret", "s3cret-of-all\n");
+        site.write("token", "s3cret-token-of-the-application\n");
         // The address stands for a public one, and is one of those that are kept for documents.
-        let text = text
+        let text = format!("{text}\n{credentials}")
             .replace("/etc/relayd/", "")
             .replace("203.0.113.7", "9.9.9.9");
         site.write("relay.toml", &text);
@@ -43,6 +44,8 @@ fn the_production_configuration_has_no_problem_once_its_files_are_there() {
             .args(["check", "--peer", "10.0.0.5", "--config"])
             .arg(site.toml()));
         assert_eq!(ended.code, Some(0), "{ended:#?}");
+        let endpoint = "POST https://relay.example.com/credentials: bearer tokens: 1";
+        assert!(ended.stdout.contains(endpoint), "{ended:#?}");
         let warnings = ended.stdout.matches("warning: ").count();
         let of_machine = ended.stdout.matches("limits UDP receive buffers").count();
         assert_eq!(warnings, of_machine, "{}", ended.stdout);

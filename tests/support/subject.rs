@@ -121,13 +121,7 @@ impl Subject {
     /// Rewrites the configuration and asks for a reload.
     pub fn reload(&self, setup: &Setup) {
         assert_eq!(self.which, Which::Relayd, "only relayd is reloaded");
-        let ports = |addrs: &[SocketAddr]| addrs.to_vec();
-        let listen = Listen {
-            udp: ports(&self.udp),
-            tcp: ports(&self.tcp),
-            tls: ports(&self.tls),
-        };
-        let text = relayd_toml(setup, &listen, &self.dir);
+        let text = relayd_toml(setup, &self.dir);
         std::fs::write(self.dir.join("relay.toml"), text).expect("the file can be written");
         self.signal(SIGHUP);
     }
@@ -143,6 +137,22 @@ impl Subject {
                 return Err("the server does not end".into());
             }
             std::thread::yield_now();
+        }
+    }
+
+    /// The first line of the log from here on that says `text`.
+    pub fn wait_for_line(&self, text: &str) -> Outcome<String> {
+        let mut others = Vec::new();
+        loop {
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(text) => return Ok(line),
+                Ok(line) => others.push(line),
+                Err(end) => {
+                    return Err(format!(
+                        "the log does not say {text:?} ({end}): {others:#?}"
+                    ));
+                }
+            }
         }
     }
 
@@ -219,22 +229,10 @@ fn scratch() -> PathBuf {
     dir
 }
 
-struct Listen {
-    udp: Vec<SocketAddr>,
-    tcp: Vec<SocketAddr>,
-    tls: Vec<SocketAddr>,
-}
-
 fn start_relayd(setup: &Setup) -> Subject {
     let dir = scratch();
-    let any = || vec![addr("0.0.0.0:0"), addr("[::]:0")];
-    let listen = Listen {
-        udp: any(),
-        tcp: any(),
-        tls: any(),
-    };
     let path = dir.join("relay.toml");
-    std::fs::write(&path, relayd_toml(setup, &listen, &dir)).expect("a file can be written");
+    std::fs::write(&path, relayd_toml(setup, &dir)).expect("a file can be written");
     let mut child = Command::new(env!("CARGO_BIN_EXE_relayd"))
         .arg("--config")
         .arg(&path)
@@ -310,7 +308,8 @@ fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
-fn relayd_toml(setup: &Setup, listen: &Listen, dir: &std::path::Path) -> String {
+fn relayd_toml(setup: &Setup, dir: &std::path::Path) -> String {
+    let any = list(["0.0.0.0:0", "[::]:0"]);
     let users: Vec<String> = setup
         .users
         .iter()
@@ -328,9 +327,9 @@ fn relayd_toml(setup: &Setup, listen: &Listen, dir: &std::path::Path) -> String 
         (
             "listen",
             vec![
-                format!("udp = {}", list(&listen.udp)),
-                format!("tcp = {}", list(&listen.tcp)),
-                format!("tls = {}", list(&listen.tls)),
+                format!("udp = {any}"),
+                format!("tcp = {any}"),
+                format!("tls = {any}"),
             ],
         ),
         (

@@ -195,6 +195,29 @@ fn guesses_are_limited_by_source_and_username() {
     assert_eq!(right.allocate(&mut world, &[]).code(), 0);
 }
 
+/// One username for everybody, as SDKs with static credentials have it, and one client with an old password.
+#[test]
+fn a_username_that_works_from_a_source_is_not_locked_by_a_neighbour_that_has_it_wrong() {
+    let mut world = World::new();
+    world.allocated();
+    let mut wrong = Client::new(2).named("alice", "old");
+    wrong.challenge(&mut world);
+    let udp = RequestedTransport::new(17);
+    let mut flood = |world: &mut World, count: u16| {
+        let mut answered = 0;
+        for _ in 0..count {
+            let bytes = wrong.signed(ALLOCATE, &[&udp]);
+            answered += world.send(&wrong.tuple, &bytes).1.len();
+        }
+        answered
+    };
+    assert_eq!(flood(&mut world, 40), 40);
+    assert_eq!(Client::new(3).allocate(&mut world, &[]).code(), 0);
+    assert!(flood(&mut world, 1000) <= 60, "but guessing has a limit");
+    world.pass(seconds(1));
+    assert_eq!(Client::new(4).allocate(&mut world, &[]).code(), 0);
+}
+
 /// CLIENTS.md: a Refresh without answer drops the call.
 #[test]
 fn wrong_guesses_of_a_neighbour_do_not_touch_a_live_allocation() {

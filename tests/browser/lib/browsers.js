@@ -46,11 +46,12 @@ function demand(binary, what) {
 
 /**
  * Starts Chromium. `certificates`: 'ignore' takes any, 'judge' judges them as a person's browser does, but takes those of the public
- * key `trust`. `colorScheme` and `viewport` are for screenshots.
+ * key `trust`. `colorScheme` and `viewport` are for screenshots. Of a flag that is in `extraFlags` too, the extra one counts.
  */
-export async function launchChromium({ certificates = 'ignore', trust, colorScheme = 'light', viewport = { width: 1100, height: 900 } } = {}) {
+export async function launchChromium({ certificates = 'ignore', trust, colorScheme = 'light', viewport = { width: 1100, height: 900 }, extraFlags = [] } = {}) {
   demand(CHROMIUM, 'chromium');
   const flags = certificates === 'ignore' ? [...CHROMIUM_FLAGS, '--ignore-certificate-errors'] : [...CHROMIUM_FLAGS];
+  flags.push(...extraFlags);
   if (trust) {
     const key = trust.export({ type: 'spki', format: 'der' });
     flags.push(`--ignore-certificate-errors-spki-list=${createHash('sha256').update(key).digest('base64')}`);

@@ -16,25 +16,28 @@ export function relaydBinary() {
 }
 
 /**
- * Starts relayd on ports of the system's choice. `extra` is TOML that comes after the common tables; `proxy` are lines of [proxy].
+ * Starts relayd, on ports of the system's choice unless `listen` says which. `extra` is TOML that comes after the common tables; `proxy`
+ * and `turn` are lines of those tables.
  * Gives `{udp, tcp, tls}` ports, `https` (origin), `stop`, `alive`.
  */
-export async function startRelayd(name, { dir, cert, key, proxy = [], extra = '' }) {
+export async function startRelayd(name, { dir, cert, key, proxy = [], turn = [], extra = '', domain = 'relay.test', listen = {} }) {
+  const addresses = (kind) => JSON.stringify(listen[kind] ?? ['127.0.0.1:0']);
   const file = path.join(dir, `${name}.toml`);
   writeFileSync(file, `
 [server]
-domain = "relay.test"
+domain = ${JSON.stringify(domain)}
 drain_timeout = "0s"
 [listen]
-udp = ["127.0.0.1:0"]
-tcp = ["127.0.0.1:0"]
-tls = ["127.0.0.1:0"]
+udp = ${addresses('udp')}
+tcp = ${addresses('tcp')}
+tls = ${addresses('tls')}
 [tls]
 cert = ${JSON.stringify(cert)}
 key = ${JSON.stringify(key)}
 [turn]
-realm = "relay.test"
+realm = ${JSON.stringify(domain)}
 users = { ${LOGIN.username} = ${JSON.stringify(LOGIN.credential)} }
+${turn.join('\n')}
 [admin]
 listen = "127.0.0.1:0"
 [log]
