@@ -115,7 +115,7 @@ fn time_limited(
         username,
         password: Secret::new(password),
         note: Some(format!(
-            "The credential is good for {}; an application gets each user a fresh one from its own server.",
+            "The credential is good for {}; an application gets a fresh one for each user: POST /credentials, or its own server.",
             show_duration(ttl)
         )),
     })

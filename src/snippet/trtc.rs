@@ -8,6 +8,7 @@ use super::{Facts, Written};
 
 pub fn v5(facts: &Facts) -> Written {
     let host = facts.url_host();
+    let unified = js(&facts.base());
     let url = |before: &str, port: Option<u16>, after: &str| {
         port.map(|port| format!("{before}{host}:{port}{after}"))
     };
@@ -33,6 +34,7 @@ await trtc.enterRoom({{
         ),
         limits: vec![
             "URLs with turn: or turns: in front were read in 5.17.1; Tencent documents \"host:port\", which is UDP.".to_owned(),
+            format!("unifiedProxy: {unified} can stand in place of the three proxies; it is in the SDK's types, not in Tencent's documentation."),
             "sdkAppId below 1400000000: \"trtc-international\" in proxy.vendors, else \"trtc\".".to_owned(),
         ],
         problems: Vec::new(),
@@ -41,6 +43,7 @@ await trtc.enterRoom({{
 
 pub fn v4(facts: &Facts) -> Written {
     let host = facts.url_host();
+    let unified = js(&facts.base());
     let url = |port: Option<u16>, after: &str| port.map(|port| format!("{host}:{port}{after}"));
     let urls = [
         url(facts.udp_port(), ""),
@@ -67,6 +70,9 @@ client.setTurnServer([
                 .to_owned(),
             "iceTransportPolicy is read by 4.15.22 but is missing in its type definitions."
                 .to_owned(),
+            format!(
+                "unifiedProxy: {unified} can stand in place of the three proxies (from 4.15.8 on); it is in the SDK's types, not in Tencent's documentation."
+            ),
             "sdkAppId below 1400000000: \"trtc-international\" in proxy.vendors, else \"trtc\"."
                 .to_owned(),
         ],
