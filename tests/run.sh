@@ -39,6 +39,7 @@ main() {
     RELAYD_BIN=$(realpath -m "$RELAYD_BIN")
     # One file at a time: two browsers and two servers at once starve each other on two cores.
     suite browsers node_counts node --test --test-concurrency=1 --test-reporter=spec tests/browser/*.test.js
+    suite vendors node_counts node --test --test-concurrency=1 --test-reporter=spec tests/vendors/*.test.js
     finish
 }
 
@@ -84,11 +85,14 @@ install_node_modules() {
         echo "node $major is too old: the browser tests need $NODE_MAJOR_MIN or newer" >&2
         exit 1
     fi
-    local lock=tests/browser/package-lock.json stamp=tests/browser/node_modules/.package-lock.json
-    if [ ! -e "$stamp" ] || [ "$lock" -nt "$stamp" ]; then
-        npm ci --ignore-scripts --no-audit --no-fund --prefix tests/browser
-        touch "$stamp"
-    fi
+    local folder
+    for folder in tests/browser tests/vendors; do
+        local lock=$folder/package-lock.json stamp=$folder/node_modules/.package-lock.json
+        if [ ! -e "$stamp" ] || [ "$lock" -nt "$stamp" ]; then
+            npm ci --ignore-scripts --no-audit --no-fund --prefix "$folder"
+            touch "$stamp"
+        fi
+    done
 }
 
 print_versions() {
