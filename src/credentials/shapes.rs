@@ -84,7 +84,7 @@ pub(super) fn answer(server: &Server, made: Made<'_>, vendor: Option<Vendor>) ->
         None => ("iceServers", rtc.clone()),
         Some(Vendor::Azure) => ("iceServers", urls.each(&urls.azure(), "urls", made)),
         Some(Vendor::AzureNative) => ("iceServers", azure_native(server, made)?),
-        Some(Vendor::Agora) => ("turnServer", rtc.clone()),
+        Some(Vendor::Agora) => ("turnServer", urls.agora_4(server, made)),
         Some(Vendor::Agora3) => ("turnServer", urls.agora_3(server, made)?),
         Some(Vendor::Trtc) => ("turnServer", urls.each(&urls.plain(), "url", made)),
         Some(Vendor::Trtc4) => ("turnServer", urls.each(&urls.bare(), "url", made)),
@@ -113,6 +113,10 @@ pub(super) fn answer(server: &Server, made: Made<'_>, vendor: Option<Vendor>) ->
         "iceServers": rtc,
     });
     body[key] = value;
+    if vendor == Some(Vendor::Agora) {
+        // For AgoraRTC.setParameter: in its default mode 4.x ignores ports, and a list of URLs is never relay only.
+        body["parameters"] = json!({ "NEW_TURN_MODE": 0 });
+    }
     Some(body)
 }
 
@@ -199,6 +203,34 @@ impl Urls {
             json!({ key: urls, "username": made.username, "credential": made.credential })
         };
         urls.iter().map(server).collect()
+    }
+
+    /// For `NEW_TURN_MODE` 0: a server for UDP and TCP, and one for TLS, which needs a name.
+    fn agora_4(&self, server: &Server, made: Made<'_>) -> Value {
+        let with = |ports: &[(&str, Value)]| {
+            let mut one = json!({
+                "turnServerURL": server.domain,
+                "username": made.username,
+                "password": made.credential,
+                "forceturn": true,
+            });
+            for (key, value) in ports {
+                one[*key] = value.clone();
+            }
+            one
+        };
+        let plain: Vec<(&str, Value)> = [("udpport", self.udp), ("tcpport", self.tcp)]
+            .into_iter()
+            .filter_map(|(key, port)| Some((key, json!(port?))))
+            .collect();
+        let mut servers = Vec::new();
+        if !plain.is_empty() {
+            servers.push(with(&plain));
+        }
+        if let Some(port) = self.tls.filter(|_| self.is_name) {
+            servers.push(with(&[("tcpport", json!(port)), ("security", json!(true))]));
+        }
+        Value::Array(servers)
     }
 
     fn agora_3(&self, server: &Server, made: Made<'_>) -> Option<Value> {

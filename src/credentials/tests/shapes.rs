@@ -38,7 +38,21 @@ fn each_sdk_gets_its_shape() {
         "iceServers",
         json!([{ "urls": ["203.0.113.7"], "udpPort": 3478, "realm": "the realm", "username": "U", "password": "P" }]),
     );
-    same("agora", "turnServer", rtc.clone());
+    let agora = |ports: Value| {
+        let mut one = json!({ "turnServerURL": "relay.example.com", "username": "U", "password": "P", "forceturn": true });
+        let ports = ports.as_object().expect("an object").clone();
+        one.as_object_mut().expect("an object").extend(ports);
+        one
+    };
+    same(
+        "agora",
+        "turnServer",
+        json!([
+            agora(json!({ "udpport": 3478, "tcpport": 3478 })),
+            agora(json!({ "tcpport": 443, "security": true })),
+        ]),
+    );
+    same("agora", "parameters", json!({ "NEW_TURN_MODE": 0 }));
     same(
         "agora-3",
         "turnServer",
