@@ -123,8 +123,8 @@ async function openPage({ pages, sdk, domain, upstream, escapes }) {
       evaluate: browser.evaluate,
       /** The first report called `what`; a report called `failed` ends this and every other wait at once. */
       reported: (what, ms = 20000) => patiently(`the page's report "${what}"`, () => reports.find((one) => one.what === what), ms),
-      /** The first request at the upstream that `test` accepts. */
-      saw: (what, test, ms = 20000) => patiently(`${what} at the upstream`, () => upstream.requests.find(test), ms),
+      /** The first request at the upstream that `test` accepts, once it is answered: its body and status are known then. */
+      saw: (what, test, ms = 20000) => patiently(`${what} at the upstream`, () => upstream.requests.find((entry) => entry.status !== undefined && test(entry)), ms),
       /** Candidates of all peer connections as soon as `test` accepts them. */
       connections: (what, test, ms = 20000) => patiently(what, async () => {
         const all = await browser.evaluate(() => window.connections);
