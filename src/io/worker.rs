@@ -18,6 +18,7 @@ use crate::sys::epoll::{Epoll, Event, Events, Interest};
 use crate::sys::recv::Receiver;
 use crate::sys::rng::SystemRng;
 use crate::sys::send::Sender;
+use crate::sys::slack;
 use crate::time::Now;
 use crate::turn::{self, AllocationEnd, AllocationStart, ClientRef, Output};
 use std::io;
@@ -38,6 +39,16 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Most time that a worker's counts stay its own while it has events.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
+/// Relay sockets that a round has read, to be a busy one.
+const BUSY_CALLS: u64 = 32;
+
+/// Datagrams a call brings, from which on it carries enough.
+const FULL_CALL: u64 = 4;
+
+/// A rest after a busy round with streams, whose writes cost most: what arrives meanwhile shares its system calls. It
+/// delays no packet by more than this.
+const PAUSE: Duration = Duration::from_micros(60);
 
 /// What a worker is made of; unlike the worker, it can be sent to its thread.
 pub struct Seed {
@@ -121,7 +132,9 @@ impl Worker {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut running = true;
+        slack::make_sleeps_exact();
         while running {
+            let before = self.counts.relays;
             let waited = self.epoll.wait(&mut events, self.timeout());
             if let Err(error) = waited {
                 tracing::error!(%error, "a media worker cannot wait for events");
@@ -141,6 +154,11 @@ impl Worker {
             let fired = self.handle_timers();
             self.flush();
             self.publish_in_time(fired || !events.is_empty());
+            let calls = self.counts.relays.receive_calls - before.receive_calls;
+            let received = self.counts.relays.received - before.received;
+            if !self.streams.is_empty() && pays_to_wait(calls, received) {
+                std::thread::sleep(PAUSE);
+            }
         }
         self.end();
     }
@@ -343,6 +361,12 @@ fn joined(relayed: &[crate::addr::RelayedAddr]) -> String {
     texts.join(",")
 }
 
+/// True after a round that read many relay sockets for little each: at a low load no round is like that, and with
+/// few busy sockets the calls are full.
+fn pays_to_wait(receive_calls: u64, received: u64) -> bool {
+    receive_calls >= BUSY_CALLS && received < receive_calls * FULL_CALL
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,6 +415,14 @@ mod tests {
         ] {
             assert!(text.contains(field), "{field} in {text}");
         }
+    }
+
+    #[test]
+    fn only_many_sockets_with_little_in_each_are_waited_for() {
+        assert!(pays_to_wait(100, 150));
+        assert!(!pays_to_wait(100, 400), "full calls");
+        assert!(!pays_to_wait(10, 12), "a low load");
+        assert!(!pays_to_wait(0, 0), "nothing relayed");
     }
 
     #[test]

@@ -11,4 +11,5 @@ pub mod name;
 pub mod recv;
 pub mod rng;
 pub mod send;
+pub mod slack;
 pub mod socket;
