@@ -146,6 +146,12 @@ mod tests {
         ]
     }
 
+    /// An attribute that others may follow: the reference writes none after these three.
+    fn middle_kind() -> impl Strategy<Value = u16> {
+        const LAST: [u16; 3] = [0x0008, 0x001C, attributes::FINGERPRINT];
+        any::<u16>().prop_filter("ends a message", |kind| !LAST.contains(kind))
+    }
+
     fn reference_send(
         id: u128,
         peer: SocketAddr,
@@ -208,13 +214,13 @@ mod tests {
         #[test]
         fn a_mutated_send_indication_is_read_as_the_reference_reads_it(
             id: u128, peer in address(), data in prop::collection::vec(any::<u8>(), 0..40),
-            extra in prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 0..9)), 0..3),
+            extra in prop::collection::vec((middle_kind(), prop::collection::vec(any::<u8>(), 0..9)), 0..3),
             fingerprint: bool,
             flips in prop::collection::vec(any::<prop::sample::Index>(), 0..3),
             cut in prop::option::of(any::<prop::sample::Index>()),
         ) {
             let mut write = reference_send(id, peer, &data, &extra);
-            if fingerprint && !write.has_attribute(AttributeType::new(attributes::FINGERPRINT)) {
+            if fingerprint {
                 write.add_fingerprint().expect("the first one");
             }
             let mut bytes = write.finish();
