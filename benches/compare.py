@@ -500,6 +500,8 @@ def main():
     parser.add_argument("--noisy", action="store_true", help="keep noisy rounds too: to see that it runs")
     parser.add_argument("--json", help="also write every output there")
     args = parser.parse_args()
+    # Ended from outside, it still ends the servers that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if args.list:
         for row in ROWS:
             print(f"{row.name:10} {row.title}: {', '.join(row.servers)}")
