@@ -22,7 +22,8 @@ mod values;
 mod warn;
 
 pub use machine::Machine;
-pub use report::{Problem, Report, Severity};
+pub use nearest::nearest;
+pub use report::{Place, Problem, Report, Severity};
 pub use values::{show_duration, show_size};
 
 use crate::{admin, credentials, io, listen, proxy, telemetry, tls, turn};
@@ -160,6 +161,11 @@ pub fn first_try(
 /// A duration as a file would write it; the error says what is accepted.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     values::parse_duration(text).map_err(|wrong| wrong.label)
+}
+
+/// A host name in lower case; the error says what is accepted.
+pub fn parse_host(text: &str) -> Result<String, String> {
+    hosts::parse_host(text).map_err(|wrong| wrong.label)
 }
 
 fn read_file(path: &Path, name: &str) -> Result<String, Report> {
