@@ -498,7 +498,7 @@ fn secrets_go_into_files_of_their_own_on_request() {
 /// Lines of known keys with values that nobody foresaw, and lines of anything.
 fn any_line() -> impl Strategy<Value = String> {
     let key = prop::sample::select(KEYS).prop_map(|key| key.name);
-    let values = [
+    const VALUES: &[&str] = &[
         "",
         "0",
         "1",
@@ -514,7 +514,7 @@ fn any_line() -> impl Strategy<Value = String> {
     ];
     let value = prop_oneof![
         any::<String>(),
-        prop::sample::select(&values[..]).prop_map(str::to_owned)
+        prop::sample::select(VALUES).prop_map(str::to_owned)
     ];
     prop_oneof![
         6 => (key, "[ =\t]{0,3}", value).prop_map(|(key, separator, value)| format!("{key}{separator}{value}")),

@@ -173,7 +173,11 @@ pub fn peers(value: &str) -> Result<Peers, Wrong> {
         })?));
     }
     let (first, last) = value.split_once('-').unwrap_or((value, value));
-    let (first, last) = (ip(first.trim())?, ip(last.trim())?);
+    let (first, last) = (first.trim(), last.trim());
+    if first.is_empty() || last.is_empty() {
+        return Err(Wrong::new("has one end only", RANGE));
+    }
+    let (first, last) = (ip(first)?, ip(last)?);
     if first.is_ipv4() != last.is_ipv4() {
         return Err(Wrong::new(
             "runs from one address family to the other",
