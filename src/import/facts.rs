@@ -6,6 +6,7 @@ use super::peers::{self, Range};
 use super::values::{self, External, Peers, Wrong};
 use super::{Fate, Occurrence};
 use crate::secret::Secret;
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// RFC 8489 §14.9 and §14.3; relayd refuses longer ones.
@@ -74,6 +75,8 @@ pub struct Facts {
     pub use_secret: Option<At<bool>>,
     pub user_quota: Option<At<u32>>,
     pub users: Vec<At<(String, Login)>>,
+    /// Where in `users` a name is.
+    user_index: HashMap<String, usize>,
 }
 
 impl Facts {
@@ -171,6 +174,7 @@ impl Facts {
 
     fn allow_peer(&mut self, from: usize, value: &str) -> Result<(), Wrong> {
         match values::peers(value)? {
+            Peers::Range(range) if self.is_wrapped(from, range) => {}
             Peers::Range(range) => push(&mut self.allowed, from, range),
             // What was never open is not opened by a guess.
             Peers::Prefix(_) => {
@@ -193,12 +197,20 @@ impl Facts {
                 range
             }
         };
-        if peers::networks(&[range]).is_empty() {
+        if !self.is_wrapped(from, range) {
+            push(&mut self.denied, from, range);
+        }
+        Ok(())
+    }
+
+    /// True if the range is of IPv4 addresses in IPv6 alone; no rule is needed for them.
+    fn is_wrapped(&mut self, from: usize, range: Range) -> bool {
+        let wrapped = peers::networks(&[range]).is_empty();
+        if wrapped {
             let remark = "IPv4 wrapped in IPv6: relayd judges it as the IPv4 address inside";
             self.tell([from], Fate::BuiltIn, remark);
         }
-        push(&mut self.denied, from, range);
-        Ok(())
+        wrapped
     }
 
     fn external(&mut self, from: usize, external: External) {
@@ -258,11 +270,18 @@ impl Facts {
 
     /// The last line of a name counts.
     pub fn add_user(&mut self, from: usize, name: &str, login: Login) {
-        if let Some(index) = self.users.iter().position(|user| user.value.0 == name) {
-            let old = self.users.remove(index);
+        let user = At {
+            value: (name.to_owned(), login),
+            from,
+        };
+        let known = self.user_index.get(name).copied();
+        if let Some(old) = known.and_then(|index| self.users.get_mut(index)) {
             overridden(&mut self.occurrences, old.from, from);
+            *old = user;
+            return;
         }
-        push(&mut self.users, from, (name.to_owned(), login));
+        self.user_index.insert(name.to_owned(), self.users.len());
+        self.users.push(user);
     }
 }
 

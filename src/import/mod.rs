@@ -135,7 +135,7 @@ pub fn import(
     if problems.is_empty() && is_agoras(&lines) {
         agoras_users(&mut facts, &lines);
     } else {
-        let wrong = lines.iter().filter_map(|line| read(&mut facts, line).err());
+        let wrong = lines.iter().filter_map(|line| read(&mut facts, line));
         problems.extend(wrong.map(|problem| Problem {
             file: Some(options.file.clone()),
             ..problem
@@ -172,9 +172,10 @@ fn agoras_users(facts: &mut Facts, lines: &[Line<'_>]) {
     }
 }
 
-fn read(facts: &mut Facts, line: &Line<'_>) -> Result<(), Problem> {
+/// Takes one line in; what is wrong with it is returned.
+fn read(facts: &mut Facts, line: &Line<'_>) -> Option<Problem> {
     let Some(key) = keys::find(line.key) else {
-        return Err(unknown(line));
+        return Some(unknown(line));
     };
     let from = facts.occurrences.len();
     facts.occurrences.push(Occurrence {
@@ -184,7 +185,8 @@ fn read(facts: &mut Facts, line: &Line<'_>) -> Result<(), Problem> {
         to: Vec::new(),
         remark: String::new(),
     });
-    settle(facts, key, from, line.value).map_err(|wrong| bad_value(line, key, wrong))
+    let settled = settle(facts, key, from, line.value);
+    settled.err().map(|wrong| bad_value(line, key, wrong))
 }
 
 /// Gives the setting its fate, or takes it over.

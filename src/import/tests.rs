@@ -336,6 +336,20 @@ fn peers_that_coturn_allows_are_not_denied_here() {
     ] {
         assert_eq!(judge(rules, ip), open, "{ip}");
     }
+    let imported = imported(
+        "user=a:b\ndenied-peer-ip=::ffff:0.0.0.0-::ffff:255.255.255.255\ndenied-peer-ip=10.0.0.0-10.0.0.255\ndenied-peer-ip=9.9.9.9\nallowed-peer-ip=10.0.0.1\n",
+    );
+    let fates: Vec<Fate> = imported.settings.iter().map(|at| at.fate).collect();
+    assert_eq!(
+        fates,
+        [
+            Fate::Mapped,
+            Fate::BuiltIn,
+            Fate::Remarked,
+            Fate::Mapped,
+            Fate::Mapped
+        ]
+    );
     let config = good(
         "user=a:b\nallow-loopback-peers\nno-multicast-peers\nallowed-peer-ip=0.0.0.0-255.255.255.255\n",
     );

@@ -44,6 +44,9 @@ fn the_result_goes_to_standard_output_and_the_account_beside_it() {
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(ended.stdout.contains("alice = \"hers\"\n"), "{ended:#?}");
     assert!(!ended.stderr.contains("hers"), "{ended:#?}");
+    let empty = run(relayd().args(["import-coturn", "-"]));
+    assert_eq!(empty.code, Some(0), "{empty:#?}");
+    assert!(empty.stdout.contains("auth_secret = ["), "{empty:#?}");
     moved.dir.write("relay.toml", &ended.stdout);
     let check = run(relayd()
         .args(["check", "--config"])

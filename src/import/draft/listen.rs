@@ -172,7 +172,8 @@ impl Draft {
         }
     }
 
-    pub(super) fn relay_ports(&mut self, listeners: &[u16]) -> Result<(), Problem> {
+    /// Returns what is wrong with the range, if it is none.
+    pub(super) fn relay_ports(&mut self, listeners: &[u16]) -> Option<Problem> {
         self.relay_ips();
         let (min, max) = (self.facts.min_port.clone(), self.facts.max_port.clone());
         let from: Vec<usize> = min.iter().chain(&max).map(|at| at.from).collect();
@@ -181,7 +182,7 @@ impl Draft {
         if let Some(last) = from.last().filter(|_| low > high) {
             let what = format!("ends the relayed ports before they begin: {low} to {high}");
             let label = "min-port is 49152 unless it is set, max-port 65535";
-            return Err(problem(
+            return Some(problem(
                 &self.facts,
                 *last,
                 &what,
@@ -199,11 +200,11 @@ impl Draft {
             }
             self.facts.tell(from.clone(), Fate::Remarked, &remark);
         } else if from.is_empty() {
-            return Ok(());
+            return None;
         }
         let ports = Value::Text(format!("{start}-{end}"));
         self.add(Table::Turn, "relay_ports", ports, from);
-        Ok(())
+        None
     }
 
     /// relayd relays from one address of each family.

@@ -108,9 +108,9 @@ impl Draft {
         };
         let udp = draft.listeners();
         draft.certificate(options);
-        draft
-            .relay_ports(&udp)
-            .map_err(|problem| vec![in_file(problem, options)])?;
+        if let Some(problem) = draft.relay_ports(&udp) {
+            return Err(vec![in_file(problem, options)]);
+        }
         draft.server();
         draft.realm();
         draft.credentials(entropy);

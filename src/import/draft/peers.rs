@@ -36,7 +36,7 @@ impl Draft {
             open.extend(ranges(&LOOPBACK));
             from.push(at.from);
         }
-        self.about_peers(&allowed, &denied, no_multicast);
+        self.about_peers(&allowed, no_multicast);
         // A deny beats an allow here, so what coturn allows is not in it.
         let shut = subtract(&denied, &allowed);
         self.add_networks("allow", &open, from);
@@ -51,7 +51,7 @@ impl Draft {
         }
     }
 
-    fn about_peers(&mut self, allowed: &[Range], denied: &[Range], no_multicast: Option<At<bool>>) {
+    fn about_peers(&mut self, allowed: &[Range], no_multicast: Option<At<bool>>) {
         match no_multicast {
             Some(At { value: true, from }) => {
                 self.facts
@@ -63,11 +63,11 @@ impl Draft {
             }
             None => {}
         }
-        if subtract(denied, allowed) != subtract(denied, &[]) {
-            let from = lines(&self.facts.denied);
-            let remark = "in coturn what is allowed beats what is denied, in relayd it is the other way round: what is allowed was taken out of it";
-            self.facts.tell(from, Fate::Remarked, remark);
-        }
+        let denied = self.facts.denied.iter();
+        let cut = denied.filter(|at| subtract(&[at.value], allowed) != [at.value]);
+        let cut: Vec<usize> = cut.map(|at| at.from).collect();
+        let remark = "in coturn what is allowed beats what is denied, in relayd it is the other way round: what is allowed was taken out of it";
+        self.facts.tell(cut, Fate::Remarked, remark);
         self.remark("Peers: coturn relays to private, multicast and other special addresses unless they are denied; relayd denies them, loopback and link-local too. If clients are to reach peers there, name the networks in turn.peers.allow, such as allow = [\"10.0.0.0/8\"] in [turn.peers]; `relayd check --peer ADDRESS` tells what holds for one.");
     }
 }
