@@ -3,6 +3,7 @@
 #[path = "../start/network.rs"]
 mod network;
 #[path = "../start/process.rs"]
+#[allow(dead_code)] // A server is dropped here, not stopped.
 mod process;
 #[path = "../support/mod.rs"]
 mod support;
