@@ -20,8 +20,8 @@ use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 
 /// Fields that tell two events of one place in the code apart.
-const KEY_FIELDS: [&str; 7] = [
-    "key", "host", "upstream", "address", "path", "reason", "error",
+const KEY_FIELDS: [&str; 10] = [
+    "key", "host", "upstream", "address", "path", "reason", "error", "cause", "warning", "report",
 ];
 
 /// Different events that are watched at once.
