@@ -267,7 +267,7 @@ impl Parts {
             proxy: read::proxy::read(&root.table("proxy"), around),
             credentials: read::credentials::read(&root.table("credentials"), around),
             admin: read::admin::read(&root.table("admin")),
-            log: read::log::read(&root.table("log")),
+            log: read::log::read(&root.table("log"), around),
         }
     }
 
