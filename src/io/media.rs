@@ -88,6 +88,7 @@ impl Media {
                 inbox: Arc::clone(&inbox),
                 stats: Arc::clone(&stats),
             });
+            let (epoll, timer) = worker::new_epoll().map_err(failed)?;
             seeds.push(worker::Seed {
                 index,
                 listeners,
@@ -100,7 +101,8 @@ impl Media {
                 placement: Arc::clone(&placement),
                 stream_queue_bytes_max: settings.stream_queue_bytes_max,
                 stream_idle_s: settings.stream_idle_s,
-                epoll: worker::new_epoll().map_err(failed)?,
+                epoll,
+                timer,
             });
         }
         let stats = faces.iter().map(|face| Arc::clone(&face.stats)).collect();

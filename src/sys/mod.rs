@@ -15,3 +15,4 @@ pub mod rng;
 pub mod send;
 pub mod slack;
 pub mod socket;
+pub mod timer;
