@@ -452,10 +452,19 @@ fn pct(v: &[u32], p: f64) -> u32 {
         v[((v.len() - 1) as f64 * p) as usize]
     }
 }
-fn report(a: &Args, what: &str, per: f64, acc: &mut Acc, el: Duration, d: Usage, rss0: u64) {
+fn report(
+    a: &Args,
+    what: &str,
+    per: f64,
+    acc: &mut Acc,
+    el: Duration,
+    d: Usage,
+    rss0: u64,
+    load_busy_pct: f64,
+) {
     acc.lat.sort_unstable();
     let units = acc.n as f64 * per;
-    println!("{{\"what\":\"{what}\",\"name\":\"{}\",\"conns\":{},\"size\":{},\"rate\":{},\"secs\":{:.2},\"n\":{},\"errors\":{},\"per_s\":{:.0},\"MiB_s\":{:.1},\"proxy_cpu_us\":{:.2},\"proxy_core_pct\":{:.1},\"per_cpu_s\":{:.0},\"p50_us\":{},\"p99_us\":{},\"max_us\":{},\"rss_kib\":{},\"rss0_kib\":{}{}}}",
+    println!("{{\"what\":\"{what}\",\"name\":\"{}\",\"conns\":{},\"size\":{},\"rate\":{},\"secs\":{:.2},\"n\":{},\"errors\":{},\"per_s\":{:.0},\"MiB_s\":{:.1},\"proxy_cpu_us\":{:.2},\"proxy_core_pct\":{:.1},\"per_cpu_s\":{:.0},\"p50_us\":{},\"p99_us\":{},\"max_us\":{},\"rss_kib\":{},\"rss0_kib\":{},\"load_busy_pct\":{load_busy_pct:.1}{}}}",
         a.s("name", ""), a.n("conns", 1), acc.bytes.checked_div(acc.n).unwrap_or(0), a.n("rate", 0), el.as_secs_f64(), units, acc.err, units / el.as_secs_f64(), acc.bytes as f64 / 1048576.0 / el.as_secs_f64(), d.cpu_us / units.max(1.0), d.cpu_us / el.as_secs_f64() / 1e4, units / (d.cpu_us / 1e6).max(1e-9),
         pct(&acc.lat, 0.5), pct(&acc.lat, 0.99), acc.lat.last().copied().unwrap_or(0), d.rss_kib, rss0, acc.msg.as_ref().map(|m| format!(",\"first_error\":\"{}\"", m.replace('"', "'"))).unwrap_or_default());
 }
@@ -499,7 +508,9 @@ async fn load(a: Args, kind: Kind) -> R<()> {
         }
     }
     let pids = tree(&a.s("pid", ""));
-    let (u0, t0) = (usage(&pids), Instant::now());
+    let mut load_pids = tree(&a.s("load-pid", ""));
+    load_pids.push(std::process::id());
+    let (u0, load0, t0) = (usage(&pids), usage(&load_pids), Instant::now());
     let end = t0 + a.secs();
     let mut js = Vec::new();
     for i in 0..conns {
@@ -575,8 +586,9 @@ async fn load(a: Args, kind: Kind) -> R<()> {
         j.await?;
     }
     let el = t0.elapsed();
-    let mut u = usage(&pids);
+    let (mut u, load1) = (usage(&pids), usage(&load_pids));
     u.cpu_us -= u0.cpu_us;
+    let load_busy_pct = (load1.cpu_us - load0.cpu_us) / el.as_secs_f64() / 1e4;
     let what = match kind {
         Kind::Hs => "handshake",
         Kind::Ws => "ws",
@@ -591,6 +603,7 @@ async fn load(a: Args, kind: Kind) -> R<()> {
         el,
         u,
         u0.rss_kib,
+        load_busy_pct,
     );
     Ok(())
 }

@@ -15,6 +15,8 @@ pub struct Churn {
     /// Whole lives after the phases, over all sessions, each time from new
     /// client addresses: challenge, allocate, refresh, delete.
     pub rounds: usize,
+    /// How long the server has to give memory back before it is read again.
+    pub settle_s: f64,
     pub server_pids: Vec<u32>,
 }
 
@@ -96,6 +98,9 @@ pub fn run(engine: &mut Engine, t: &mut dyn Transport, c: &Churn) -> Value {
             "server_cpu_us_each": ((after.0.server_ns - before.0.server_ns) / ok.max(1)) as f64 / 1e3,
             "cpu": after.0.since(&before.0),
         });
+    }
+    if c.settle_s > 0.0 {
+        std::thread::sleep(std::time::Duration::from_secs_f64(c.settle_s));
     }
     let last = sample();
     out["rss_kb"] = json!({ "before": first.1, "after_delete": last.1 });

@@ -81,6 +81,30 @@ pub fn local_addr(fd: RawFd) -> io::Result<SocketAddrV4> {
     }
 }
 
+/// Datagrams that the kernel dropped at this socket, its buffer being full.
+pub fn drops(fd: RawFd) -> u64 {
+    // SK_MEMINFO_DROPS, the last of SO_MEMINFO's values (linux/sock_diag.h).
+    const SO_MEMINFO: libc::c_int = 55;
+    const DROPS: usize = 8;
+    let mut values = [0u32; DROPS + 1];
+    let mut len = size_of::<[u32; DROPS + 1]>() as u32;
+    // SAFETY: getsockopt writes at most `len` bytes into `values`.
+    let rc = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            SO_MEMINFO,
+            values.as_mut_ptr().cast(),
+            &mut len,
+        )
+    };
+    if rc == 0 {
+        u64::from(values[DROPS])
+    } else {
+        0
+    }
+}
+
 /// Fixed arrays for one batch; the boxes never move, so the pointers stay good.
 pub struct Batch {
     cap: usize,

@@ -1,6 +1,7 @@
 //! What a server process costs: CPU time, memory, and what else the machine did.
 
 use serde_json::{json, Value};
+use std::collections::HashSet;
 use std::fs;
 
 fn read(path: String) -> String {
@@ -64,13 +65,51 @@ pub fn slab_kb() -> u64 {
     kb(&read("/proc/meminfo".into()), "Slab:")
 }
 
+/// Datagrams dropped at the UDP sockets of these processes, their buffers being full.
+pub fn udp_drops(pids: &[u32]) -> u64 {
+    let sockets: HashSet<u64> = family(pids).into_iter().flat_map(socket_inodes).collect();
+    if sockets.is_empty() {
+        return 0;
+    }
+    ["udp", "udp6"]
+        .iter()
+        .map(|table| drops_of(&read(format!("/proc/net/{table}")), &sockets))
+        .sum()
+}
+
+fn socket_inodes(pid: u32) -> Vec<u64> {
+    let Ok(dir) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return vec![];
+    };
+    dir.flatten()
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.path()).ok()?;
+            let inode = target.to_str()?.strip_prefix("socket:[")?;
+            inode.strip_suffix(']')?.parse().ok()
+        })
+        .collect()
+}
+
+/// The inode is the tenth column, the drops are the last.
+fn drops_of(table: &str, sockets: &HashSet<u64>) -> u64 {
+    table
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let inode = line.split_whitespace().nth(9)?.parse().ok()?;
+            let drops = line.split_whitespace().last()?.parse::<u64>().ok()?;
+            sockets.contains(&inode).then_some(drops)
+        })
+        .sum()
+}
+
 #[derive(Clone, Default)]
 pub struct Cpu {
     pub server_ns: u64,
     user_ticks: u64,
     system_ticks: u64,
     ksoftirqd_ns: u64,
-    own_ns: u64,
+    pub own_ns: u64,
     busy_ticks: u64,
     steal_ticks: u64,
     rcvbuf_errors: u64,
@@ -155,4 +194,26 @@ pub fn ksoftirqd() -> Vec<u32> {
         .filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok())
         .filter(|p| read(format!("/proc/{p}/comm")).starts_with("ksoftirqd"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mmsg::{drops, local_addr, udp_bind};
+    use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+
+    /// Both ways of asking the kernel name the datagrams that a full buffer lost.
+    #[test]
+    fn a_full_buffer_is_counted() {
+        let any = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+        let fd = udp_bind(any, 4096).expect("binds");
+        let to = local_addr(fd).expect("has an address");
+        let from = UdpSocket::bind(any).expect("binds");
+        let before = udp_drops(&[std::process::id()]);
+        for _ in 0..200 {
+            from.send_to(&[0; 1000], to).expect("loopback takes all");
+        }
+        assert!(drops(fd) > 100, "{}", drops(fd));
+        assert!(udp_drops(&[std::process::id()]) - before >= drops(fd));
+    }
 }
