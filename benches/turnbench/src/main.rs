@@ -88,7 +88,7 @@ struct RelayArgs {
     /// Most packets in flight per direction with --max.
     #[arg(long, default_value_t = 512)]
     max_window: u64,
-    /// Consecutive packets of one client; over streams they leave in one write.
+    /// Consecutive packets of one allocation: they leave in one write, or in one datagram that the kernel cuts.
     #[arg(long, default_value_t = 1)]
     burst: u64,
     /// Payload bytes.

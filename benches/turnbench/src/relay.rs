@@ -20,6 +20,8 @@ const PASS_MAX_STREAMS: u64 = 256;
 /// The clock is read anew after so many arrivals.
 const CLOCK_EVERY: u32 = 16;
 const EPOCH_NS: u64 = 2_000_000;
+/// A look at empty sockets takes no longer: the rest belonged to somebody else on the core.
+const IDLE_LOOK_MAX_NS: u64 = 20_000;
 /// How long stragglers are waited for.
 const LINGER_NS: u64 = 300_000_000;
 
@@ -47,7 +49,7 @@ pub struct Load {
     pub seconds: f64,
     pub warmup: f64,
     pub max_window: u64,
-    /// Consecutive packets of one client.
+    /// Consecutive packets of one allocation, in each direction.
     pub burst: u64,
     pub active: usize,
     pub server_pids: Vec<u32>,
@@ -75,8 +77,8 @@ impl Peer {
     }
 
     #[inline]
-    fn push(&mut self, to: SocketAddrV4, fill: impl FnOnce(&mut [u8]) -> usize) {
-        self.tx.push(to, None, |b| fill(b));
+    fn push(&mut self, to: SocketAddrV4, len: usize, fill: impl FnOnce(&mut [u8])) {
+        self.tx.push(to, None, len, fill);
         if self.tx.is_full() {
             self.tx.flush(self.fd);
         }
@@ -107,6 +109,10 @@ struct Account {
 
 /// Drives the load and tells what it cost.
 pub fn run(engine: &Engine, t: &mut dyn Transport, peer: &mut Peer, load: &Load) -> Value {
+    if load.burst > 1 {
+        t.join_runs();
+        peer.tx.join_runs();
+    }
     let softirq = ksoftirqd();
     let rss_before = rss_kb(&load.server_pids);
     let drops_before = [udp_drops(&load.server_pids), t.drops() + drops(peer.fd)];
@@ -117,16 +123,14 @@ pub fn run(engine: &Engine, t: &mut dyn Transport, peer: &mut Peer, load: &Load)
     };
     let (mut first, mut last) = (None, None);
     let mut last_epoch = run.start;
-    // Time in which there was nothing to do, of the measured interval.
+    // Time in which there was nothing to do, of the measured interval. The load spins, so that no server pays for waking it.
     let (mut idle_ns, mut idle_since) = (0, None);
     loop {
         let now = now_ns();
         if let Some(since) = idle_since.take() {
-            idle_ns += if run.span.holds(since) {
-                now - since
-            } else {
-                0
-            };
+            if run.span.holds(since) {
+                idle_ns += (now - since).min(IDLE_LOOK_MAX_NS);
+            }
         }
         if now >= run.span.begin && first.is_none() {
             first = Some(account());
@@ -207,7 +211,7 @@ impl<'a> Run<'a> {
             fill: (0..load.size).map(|i| (i * 131 + 7) as u8).collect(),
             frames: Frames::new(engine, load.mode, load.size, streams),
             up: Lane::new(n, 0, load.burst, start),
-            down: Lane::new(n, 1, 1, start),
+            down: Lane::new(n, 1, load.burst, start),
             span: Span {
                 begin,
                 end: begin + (load.seconds * 1e9) as u64,
@@ -252,10 +256,9 @@ impl<'a> Run<'a> {
             for _ in 0..due {
                 let (i, seq) = self.down.take(measured);
                 let (fill, down) = (&self.fill, &self.down);
-                peer.push(self.relays[i], |b| {
-                    b[..fill.len()].copy_from_slice(fill);
+                peer.push(self.relays[i], fill.len(), |b| {
+                    b.copy_from_slice(fill);
                     down.stamp(b, i, seq, now);
-                    fill.len()
                 });
             }
             peer.tx.flush(peer.fd);
@@ -282,10 +285,9 @@ impl<'a> Run<'a> {
                 let sent_at = u64::from_be_bytes(p[16..24].try_into().expect("eight bytes"));
                 let seq = self.down.take_of(i, self.span.holds(sent_at));
                 let down = &self.down;
-                peer.tx.push(from, None, |b| {
-                    b[..p.len()].copy_from_slice(p);
+                peer.tx.push(from, None, p.len(), |b| {
+                    b.copy_from_slice(p);
                     down.stamp(b, i, seq, sent_at);
-                    p.len()
                 });
                 if peer.tx.is_full() {
                     peer.tx.flush(peer.fd);

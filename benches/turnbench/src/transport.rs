@@ -21,6 +21,8 @@ pub trait Transport {
     /// Hands over one message whose length is known beforehand.
     fn send(&mut self, client: usize, len: usize, fill: &mut dyn FnMut(&mut [u8]));
     fn flush(&mut self);
+    /// Consecutive messages of a client may leave together.
+    fn join_runs(&mut self) {}
     fn poll(&mut self, sink: Sink);
     /// Prepares client `client` (connects it, over streams).
     fn open(&mut self, client: usize) -> io::Result<()>;
@@ -73,10 +75,7 @@ impl Transport for UdpFan {
     #[inline]
     fn send(&mut self, client: usize, len: usize, fill: &mut dyn FnMut(&mut [u8])) {
         let src = Ipv4Addr::from(self.base + client as u32);
-        self.tx.push(self.server, Some(src), |b| {
-            fill(&mut b[..len]);
-            len
-        });
+        self.tx.push(self.server, Some(src), len, fill);
         if self.tx.is_full() {
             self.tx.flush(self.fd);
         }
@@ -84,6 +83,10 @@ impl Transport for UdpFan {
 
     fn flush(&mut self) {
         self.tx.flush(self.fd);
+    }
+
+    fn join_runs(&mut self) {
+        self.tx.join_runs();
     }
 
     fn poll(&mut self, sink: Sink) {
