@@ -16,6 +16,7 @@ import tempfile
 
 import judge
 import machine
+import readme
 from account import OTHER_MAX, run_load
 from rows import ROWS
 from servers import Bench, Missing
@@ -39,7 +40,12 @@ def main():
     if args.json:
         with open(args.json, "w") as out:
             json.dump(kept, out, indent=1)
-    return report(kept, args)
+    status = report(kept, args)
+    if args.write_readme:
+        readme.write(kept)
+    elif args.plots:
+        readme.write_plots(kept)
+    return status
 
 
 def arguments():
@@ -50,14 +56,17 @@ def arguments():
     parser.add_argument("--list", action="store_true", help="name the rows and stop")
     parser.add_argument("--noisy", action="store_true", help="keep noisy rounds too: to see that it runs")
     parser.add_argument("--report-only", action="store_true", help="a missed budget does not change the exit status")
+    parser.add_argument("--plots", action="store_true", help="measure the plots' rows too and write them to benches/plots")
+    parser.add_argument("--write-readme", action="store_true", help="--plots, and write the README's table")
     parser.add_argument("--json", metavar="FILE", help="also write every output there")
     parser.add_argument("--load-json", metavar="FILE", help="measure nothing: report on what --json wrote")
     args = parser.parse_args()
+    args.plots |= args.write_readme
     only = [name for name in args.only.split(",") if name]
     unknown = set(only) - {row.name for row in ROWS}
     if unknown:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
-    args.rows = [row for row in ROWS if row.name in only or not only and not row.plot]
+    args.rows = [row for row in ROWS if row.name in only or not only and (not row.plot or args.plots)]
     if (os.cpu_count() or 1) < 2:
         parser.error("a second core is needed for the load")
     return args

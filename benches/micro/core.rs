@@ -48,11 +48,11 @@ fn packets(runner: &mut Runner, allocations: usize) {
     let frame = [header.concat(), PAYLOAD.to_vec()].concat();
     let mut next = (0..n).cycle();
     runner.bench(&to_peer, || {
-        let verdict = bound.from_client(next.next().unwrap_or(0), &frame);
+        let verdict = bound.client_sends(next.next().unwrap_or(0), &frame);
         assert!(matches!(verdict, Verdict::ToPeer { .. }));
     });
     runner.bench(&to_client, || {
-        let verdict = bound.from_peer(next.next().unwrap_or(0));
+        let verdict = bound.peer_sends(next.next().unwrap_or(0));
         assert!(matches!(verdict, Verdict::ToClient { .. }));
     });
 
@@ -62,11 +62,11 @@ fn packets(runner: &mut Runner, allocations: usize) {
         .add(wire::DATA, &PAYLOAD)
         .plain();
     runner.bench(&send, || {
-        let verdict = permitted.from_client(next.next().unwrap_or(0), &indication);
+        let verdict = permitted.client_sends(next.next().unwrap_or(0), &indication);
         assert!(matches!(verdict, Verdict::ToPeer { .. }));
     });
     runner.bench(&data, || {
-        let verdict = permitted.from_peer(next.next().unwrap_or(0));
+        let verdict = permitted.peer_sends(next.next().unwrap_or(0));
         assert!(matches!(verdict, Verdict::ToClient { .. }));
     });
 }
@@ -205,13 +205,13 @@ impl World {
         answer
     }
 
-    fn from_client(&mut self, index: usize, bytes: &[u8]) -> Verdict {
+    fn client_sends(&mut self, index: usize, bytes: &[u8]) -> Verdict {
         let client = &self.clients[index];
         self.server
             .handle_client(self.now, client, LinkId(0), bytes, &mut self.ports)
     }
 
-    fn from_peer(&mut self, index: usize) -> Verdict {
+    fn peer_sends(&mut self, index: usize) -> Verdict {
         let peer = PeerAddr::new(PEER.into());
         self.server
             .handle_peer(self.now, self.relays[index], peer, &PAYLOAD)

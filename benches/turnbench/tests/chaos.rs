@@ -247,13 +247,13 @@ impl Relay {
         let mut idle = true;
         while let Ok((len, from)) = self.socket.recv_from(&mut buf) {
             idle = false;
-            self.from_client(v4(from), &buf[..len]);
+            self.take_from_client(v4(from), &buf[..len]);
         }
         for i in 0..self.clients.len() {
             while let Ok((len, from)) = self.clients[i].relay.recv_from(&mut buf) {
                 idle = false;
                 if self.clients[i].peer == Some(v4(from)) {
-                    self.to_client(i, &buf[..len]);
+                    self.hand_to_client(i, &buf[..len]);
                 }
             }
         }
@@ -262,10 +262,10 @@ impl Relay {
         }
     }
 
-    fn from_client(&mut self, from: SocketAddrV4, bytes: &[u8]) {
+    fn take_from_client(&mut self, from: SocketAddrV4, bytes: &[u8]) {
         let Some(message) = Message::parse(bytes) else {
             let slot = self.slots[&from];
-            return self.to_peer(slot, &bytes[4..]);
+            return self.hand_to_peer(slot, &bytes[4..]);
         };
         let slot = *self.slots.entry(from).or_insert_with(|| {
             self.clients.push(Client {
@@ -291,7 +291,7 @@ impl Relay {
         sent.expect("loopback takes it");
     }
 
-    fn to_peer(&mut self, slot: usize, payload: &[u8]) {
+    fn hand_to_peer(&mut self, slot: usize, payload: &[u8]) {
         let wrong = self.is_due(0);
         let other = (slot + 1) % self.clients.len();
         let Some(peer) = self.clients[slot].peer else {
@@ -314,7 +314,7 @@ impl Relay {
         }
     }
 
-    fn to_client(&mut self, slot: usize, payload: &[u8]) {
+    fn hand_to_client(&mut self, slot: usize, payload: &[u8]) {
         let wrong = self.is_due(1);
         let other = (slot + 1) % self.clients.len();
         let to = if wrong && self.fault == Fault::Misroute {
@@ -334,7 +334,7 @@ impl Relay {
 
     fn is_due(&mut self, direction: usize) -> bool {
         self.counts[direction] += 1;
-        self.counts[direction] % EVERY == 0
+        self.counts[direction].is_multiple_of(EVERY)
     }
 
     /// What comes out for one packet.
