@@ -155,7 +155,7 @@ def report(kept, args):
         found += lines
         missed += judge.missed(row, lines, kept["rounds"])
         faults += [f"{row.name}: {name}: {fault}" for name, fault in played["faults"]]
-        absent += [f"{row.name}: {name}: {fault.strip().splitlines()[0]}" for name, fault in played["gone"].items()]
+        absent += [f"{row.name}: {name}: {shortened(fault)}" for name, fault in played["gone"].items()]
     print(machine.heading(kept["machine"]))
     print(f"median (lowest-highest) of {kept['rounds']} rounds of {kept['seconds']:g} s; a ratio is taken within each round")
     print("speed is packets for each CPU-second of the server: what a saturated core does. * the load's core was the limit, ~ the waiting between both was\n")
@@ -171,6 +171,12 @@ def report(kept, args):
         print("\nno budget missed")
     faulty = any(": relayd: " in fault for fault in faults + absent)
     return EXIT_MISSED if faulty or missed and not args.report_only else 0
+
+
+def shortened(fault):
+    """Its first line, and the last, where a program says why."""
+    lines = fault.strip().splitlines()
+    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
 
 
 def counted(entries):

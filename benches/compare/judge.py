@@ -45,7 +45,7 @@ def lines(row, rounds):
             theirs = [figure.take(out) for out in rounds.get(name, [])]
             if not theirs:
                 continue
-            ratios = [mine / other for mine, other in zip(ours, theirs) if other]
+            ratios = [mine / other for mine, other in zip(ours, theirs) if other and not figure.plain]
             line = Line(row.name, figure.title, ours, name.replace("_", " "), theirs, ratios, mark=mark(rounds["relayd"] + rounds[name]))
             if ratios and isinstance(figure.budget, Ratio) and figure.budget.rival == name:
                 line.budget, line.verdict = str(figure.budget), verdict(figure.budget, ratios)

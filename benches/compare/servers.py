@@ -234,7 +234,7 @@ http {{
             f"""
 global
     nbthread 1
-    maxconn 16384
+    maxconn 4000
 defaults
     mode http
     timeout connect 5s

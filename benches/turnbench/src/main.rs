@@ -88,7 +88,8 @@ struct RelayArgs {
     /// Most packets in flight per direction with --max.
     #[arg(long, default_value_t = 512)]
     max_window: u64,
-    /// Consecutive packets of one allocation: they leave in one write, or in one datagram that the kernel cuts.
+    /// Consecutive packets of one allocation. Over streams the client's leave in one write; over UDP those of both sides
+    /// leave in one datagram that the kernel cuts.
     #[arg(long, default_value_t = 1)]
     burst: u64,
     /// Payload bytes.

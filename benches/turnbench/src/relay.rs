@@ -49,7 +49,7 @@ pub struct Load {
     pub seconds: f64,
     pub warmup: f64,
     pub max_window: u64,
-    /// Consecutive packets of one allocation, in each direction.
+    /// Consecutive packets of one allocation: of the client over streams, in each direction over UDP.
     pub burst: u64,
     pub active: usize,
     pub server_pids: Vec<u32>,
@@ -109,7 +109,7 @@ struct Account {
 
 /// Drives the load and tells what it cost.
 pub fn run(engine: &Engine, t: &mut dyn Transport, peer: &mut Peer, load: &Load) -> Value {
-    if load.burst > 1 {
+    if load.burst > 1 && !t.padded() {
         t.join_runs();
         peer.tx.join_runs();
     }
@@ -211,7 +211,7 @@ impl<'a> Run<'a> {
             fill: (0..load.size).map(|i| (i * 131 + 7) as u8).collect(),
             frames: Frames::new(engine, load.mode, load.size, streams),
             up: Lane::new(n, 0, load.burst, start),
-            down: Lane::new(n, 1, load.burst, start),
+            down: Lane::new(n, 1, if streams { 1 } else { load.burst }, start),
             span: Span {
                 begin,
                 end: begin + (load.seconds * 1e9) as u64,
