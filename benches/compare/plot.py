@@ -100,7 +100,7 @@ def css_class(name):
 def shown(x):
     if isinstance(x, str):
         return x
-    return f"{x // 1000}k" if x >= 10_000 and x % 1000 == 0 else str(x)
+    return f"{x // 1000}k" if x >= 5000 and x % 1000 == 0 else str(x)
 
 
 def nice(value):

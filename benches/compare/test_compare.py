@@ -81,7 +81,7 @@ class Showing(unittest.TestCase):
         text = plot.svg("a & b", "x", "y", lines)
         xml.dom.minidom.parseString(text)
         self.assertIn("prefers-color-scheme: dark", text)
-        self.assertIn("relayd, 5000: 9 (8-10)", text)
+        self.assertIn("relayd, 5k: 9 (8-10)", text)
 
     def test_the_readme_has_the_marks(self):
         with open(readme.README) as file:
