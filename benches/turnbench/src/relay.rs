@@ -160,8 +160,8 @@ pub fn run(engine: &Engine, t: &mut dyn Transport, peer: &mut Peer, load: &Load)
     let (up, down) = (&run.up, &run.down);
     let relayed = up.m_recv + down.m_recv;
     let lost = up.lost() + down.lost();
-    let server_ns = (last.cpu.server_ns - first.cpu.server_ns) as f64;
-    let load_ns = (last.cpu.own_ns - first.cpu.own_ns).saturating_sub(idle_ns) as f64;
+    let server_ns = last.cpu.server_ns.saturating_sub(first.cpu.server_ns) as f64;
+    let load_ns = last.cpu.own_ns.saturating_sub(first.cpu.own_ns + idle_ns) as f64;
     let pct = |ns: f64| (ns / elapsed_ns * 1e3).round() / 10.0;
     let drops_after = [udp_drops(&load.server_pids), t.drops() + drops(peer.fd)];
     let mut out = json!({
