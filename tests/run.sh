@@ -35,6 +35,8 @@ main() {
         return
     fi
     suite rust cargo_counts cargo test --locked --no-fail-fast
+    suite benches cargo_counts cargo test --locked --no-fail-fast --package turnbench --package proxybench
+    suite compare python_counts python3 -B -m unittest discover --start-directory benches/compare
     export RELAYD_BIN=${RELAYD_BIN:-${CARGO_TARGET_DIR:-target}/debug/relayd}
     RELAYD_BIN=$(realpath -m "$RELAYD_BIN")
     # One file at a time: two browsers and two servers at once starve each other on two cores.
@@ -53,7 +55,7 @@ finish() {
 install_packages() {
     local wanted=() commands=(
         turnutils_uclient:coturn nginx:nginx-light chromium:chromium firefox-esr:firefox-esr h2load:nghttp2-client certutil:libnss3-tools
-        ip:iproute2 unshare:util-linux setpriv:util-linux systemd-analyze:systemd openssl:openssl git:git cc:gcc
+        ip:iproute2 unshare:util-linux setpriv:util-linux systemd-analyze:systemd openssl:openssl git:git cc:gcc python3:python3-minimal
     )
     local entry
     for entry in "${commands[@]}"; do
@@ -129,6 +131,10 @@ suite() {
 
 cargo_counts() {
     awk '/^test result:/ { for (i = 1; i < NF; i++) { if ($(i + 1) == "passed;") good += $i; if ($(i + 1) == "failed;") bad += $i } } END { print good + 0, bad + 0 }'
+}
+
+python_counts() {
+    awk '/^Ran [0-9]+ test/ { ran = $2 } /^FAILED/ { gsub(/[^0-9]+/, " "); for (i = 1; i <= NF; i++) bad += $i } END { print ran - bad, bad + 0 }'
 }
 
 # The last summary: a failing test may quote another run's.
