@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "snippet",
             "stun",
             "sys",
+            "systemd",
             "telemetry",
             "tls",
             "turn",
@@ -89,6 +90,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("turn", &["limits", "stun"]),
     ("tls", &["sys"]),
     ("metrics", &["sys"]),
+    ("systemd", &["sys"]),
     ("telemetry", &["sys"]),
 ];
 

@@ -8,6 +8,7 @@ pub mod holder;
 pub mod interfaces;
 pub mod limits;
 pub mod name;
+pub mod notify;
 pub mod recv;
 pub mod rng;
 pub mod send;
