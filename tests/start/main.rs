@@ -10,6 +10,7 @@ mod check;
 mod first_try;
 mod lines;
 mod network;
+mod notify;
 mod packaging;
 mod ports;
 mod process;
