@@ -3,6 +3,7 @@
 //! Exit codes: 0, 1 cannot start, 64 bad configuration or bad usage (`EX_USAGE`). Configuration problems go to
 //! standard error, results to standard output.
 
+mod health;
 mod snippet;
 
 use crate::check::{Outcome, Peer, Plan, judge_peer};
@@ -15,7 +16,7 @@ use crate::sys::rng::SystemRng;
 use crate::turn::credentials::{TimeLimited, time_limited_password};
 use crate::{app, catalogue, check, first_try, tls};
 use clap::builder::PossibleValuesParser;
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -100,8 +101,16 @@ enum Command {
     /// Print client code for this configuration: what to write into a vendor's SDK
     #[command(after_help = snippet::HELP)]
     Snippet(snippet::Asked),
+    /// Ask the running server whether it is well: for health checks
+    #[command(after_help = health::HELP)]
+    Health(health::Asked),
     /// Print the version
     Version,
+}
+
+/// The command line as data: for its manual page and its completions.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs the command that the process was started with.
@@ -135,6 +144,7 @@ pub fn run() -> ExitCode {
             Err(report) => refuse(&report),
         },
         Some(Command::Vendors { name, toml }) => print(&presets(name.as_deref(), toml)),
+        Some(Command::Health(asked)) => health::health(file, ports, &asked),
         Some(Command::Version) => print(concat!("relayd ", env!("CARGO_PKG_VERSION"))),
     }
 }
@@ -343,7 +353,6 @@ fn print(text: &str) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -8,6 +8,7 @@ mod web;
 
 mod check;
 mod first_try;
+mod health;
 mod lines;
 mod network;
 mod notify;
