@@ -1,5 +1,5 @@
-//! The systemd unit and the image, as far as they can be held to their word without systemd and without a container
-//! engine running.
+//! The systemd unit and the image's files, as far as they can be held to their word without systemd and without a container
+//! engine running; `image` runs a container's process, `notify` hears what systemd would.
 
 use super::network;
 use super::notify::Manager;
@@ -42,6 +42,9 @@ fn systemd_has_nothing_to_say_against_the_unit() {
     let is_old = version.parse::<u32>().expect("a number") < NOTIFY_RELOAD_SINCE;
     let newest = verify(UNIT, None);
     let old = verify(UNIT, Some(OLD_SYSTEMD));
+    // It does read the drop-in.
+    let nonsense = verify(UNIT, Some("[Service]\nNonsense=yes\n"));
+    assert_eq!(nonsense.len(), newest.len() + 1, "{nonsense:?}");
     if is_old {
         // It leaves the line that it does not know, and keeps what it knows of the drop-in.
         for said in [&newest, &old] {
@@ -211,13 +214,13 @@ impl Drop for Reachable {
 }
 
 /// An instruction of the Dockerfile: its word and the rest, continued lines joined.
-struct Instruction {
-    word: String,
-    rest: String,
+pub struct Instruction {
+    pub word: String,
+    pub rest: String,
 }
 
 /// The stages, each from its FROM.
-fn stages() -> Vec<Vec<Instruction>> {
+pub fn stages() -> Vec<Vec<Instruction>> {
     let lines = DOCKERFILE.lines().filter(|line| !line.starts_with('#'));
     let joined = lines.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
     let mut stages = Vec::new();
