@@ -62,7 +62,7 @@ install() {
 # For the package test. Under a minute on two cores: it is run twice, so it is not worth optimising, and dpkg's own xz compresses.
 install_cargo_deb() {
     local tools=$CACHE/tools
-    [ "$("$tools/bin/cargo-deb" --version 2>/dev/null)" != "$CARGO_DEB_VERSION" ] || return 0
+    [ "$("$tools/bin/cargo-deb" --version 2>/dev/null)" != "cargo-deb $CARGO_DEB_VERSION" ] || return 0
     echo "== installing cargo-deb $CARGO_DEB_VERSION"
     cargo install cargo-deb --locked --version "$CARGO_DEB_VERSION" --debug --no-default-features --root "$tools" --target-dir "$tools/build-deb"
     rm -rf "$tools/build-deb"

@@ -36,11 +36,7 @@ pub(super) fn health(file: Option<&Path>, ports: Ports, asked: &Asked) -> ExitCo
     };
     let listen = match address(&config) {
         Ok(listen) => listen,
-        Err(problem) => {
-            return refuse(&Report {
-                problems: vec![problem],
-            });
-        }
+        Err(report) => return refuse(&report),
     };
     let question = Question {
         listen,
@@ -66,14 +62,13 @@ pub(super) fn health(file: Option<&Path>, ports: Ports, asked: &Asked) -> ExitCo
     }
 }
 
-fn address(config: &Config) -> Result<SocketAddr, Problem> {
+fn address(config: &Config) -> Result<SocketAddr, Report> {
     let problem = |label: &str| {
         let message = "nobody can be asked for the server's health";
-        Problem::error(
-            message,
-            label,
-            "write listen = \"127.0.0.1:9641\" in [admin]",
-        )
+        let help = "write listen = \"127.0.0.1:9641\" in [admin]";
+        Report {
+            problems: vec![Problem::error(message, label, help)],
+        }
     };
     match config.admin.listen {
         None => Err(problem("`admin.listen` is off")),
