@@ -4,6 +4,7 @@
 //! standard error, results to standard output.
 
 mod health;
+mod import;
 mod snippet;
 
 use crate::check::{Outcome, Peer, Plan, judge_peer};
@@ -104,6 +105,9 @@ enum Command {
     /// Ask the running server whether it is well: for health checks
     #[command(after_help = health::HELP)]
     Health(health::Asked),
+    /// Make a configuration from coturn's turnserver.conf
+    #[command(after_help = import::HELP)]
+    ImportCoturn(import::Asked),
     /// Print the version
     Version,
 }
@@ -143,6 +147,7 @@ pub fn run() -> ExitCode {
             Ok(text) => print(text.trim_end()),
             Err(report) => refuse(&report),
         },
+        Some(Command::ImportCoturn(arguments)) => import::run(&arguments),
         Some(Command::Vendors { name, toml }) => print(&presets(name.as_deref(), toml)),
         Some(Command::Health(asked)) => health::health(file, ports, &asked),
         Some(Command::Version) => print(concat!("relayd ", env!("CARGO_PKG_VERSION"))),

@@ -23,7 +23,7 @@ use crate::sys::holder::{Protocol, holder};
 use crate::sys::limits::{self, Capacity};
 use crate::sys::rng::SystemRng;
 use crate::tls::CertificateSource;
-use crate::{external_ip, tls, turn};
+use crate::{external_ip, telemetry, tls, turn};
 use anyhow::Context as _;
 use std::fmt;
 use std::io::{ErrorKind, Write};
@@ -120,6 +120,7 @@ impl Bound {
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
         service.metrics().register(metrics.registry_mut());
+        telemetry::register_metrics(metrics.registry_mut());
         let admin_state = AdminState::new(Arc::new(metrics));
         let admin = match self.admin {
             Some(admin) => Some(

@@ -4,11 +4,14 @@
 //! is no lock, no allocation and no copy of the payload. What the workers share (`ports`, `inbox`) is cold.
 
 mod arena;
+mod crossing;
 mod datagrams;
 mod inbox;
 mod listener;
+mod local;
 mod media;
 mod metrics;
+mod neighbours;
 mod outbox;
 mod ports;
 mod relay;

@@ -4,6 +4,7 @@
 //! it. An error of one socket is counted and never ends the loop; nothing in it blocks.
 
 use crate::io::arena::Arena;
+use crate::io::crossing::{Crossing, Crossings};
 use crate::io::inbox::Inbox;
 use crate::io::listener::Listener;
 use crate::io::media::Placement;
@@ -52,8 +53,12 @@ const PAUSE: Duration = Duration::from_micros(60);
 
 /// What a worker is made of; unlike the worker, it can be sent to its thread.
 pub struct Seed {
+    /// The worker's number, from 0.
+    pub index: usize,
     pub listeners: Vec<Listener>,
-    pub inbox: Arc<Inbox>,
+    /// Of all workers, by number.
+    pub inboxes: Arc<[Arc<Inbox>]>,
+    pub crossings: Arc<Crossings>,
     pub stats: Arc<WorkerStats>,
     pub relays: Arc<RelayShared>,
     pub turn: Arc<turn::Settings>,
@@ -86,6 +91,9 @@ pub struct Worker {
     pub(super) placement: Arc<Placement>,
     pub(super) stream_queue_bytes_max: usize,
     pub(super) stream_idle: Duration,
+    pub(super) index: usize,
+    pub(super) inboxes: Arc<[Arc<Inbox>]>,
+    pub(super) crossing: Crossing,
     inbox: Arc<Inbox>,
     next_tick: Option<Instant>,
     /// When the counts, which have changed, are to be published.
@@ -95,11 +103,8 @@ pub struct Worker {
 impl Worker {
     pub fn new(seed: Seed) -> io::Result<Self> {
         let epoll = Rc::new(seed.epoll);
-        epoll.add(
-            seed.inbox.waker.as_fd(),
-            Token::Wake.to_bits(),
-            Interest::Read,
-        )?;
+        let inbox = Arc::clone(&seed.inboxes[seed.index]);
+        epoll.add(inbox.waker.as_fd(), Token::Wake.to_bits(), Interest::Read)?;
         for (index, listener) in seed.listeners.iter().enumerate() {
             let token = Token::Listener(index as u32).to_bits();
             epoll.add(listener.socket.as_fd(), token, Interest::Read)?;
@@ -108,7 +113,7 @@ impl Worker {
         Ok(Self {
             core: turn::Server::new(seed.turn, seed.turn_shared, Box::new(SystemRng)),
             now,
-            relays: RelaySockets::new(Rc::clone(&epoll), seed.relays, now.instant()),
+            relays: RelaySockets::new(seed.index, Rc::clone(&epoll), seed.relays, now.instant()),
             listeners: seed.listeners,
             streams: Streams::default(),
             arena: Arena::default(),
@@ -122,7 +127,10 @@ impl Worker {
             placement: seed.placement,
             stream_queue_bytes_max: seed.stream_queue_bytes_max,
             stream_idle: Duration::from_secs(seed.stream_idle_s),
-            inbox: seed.inbox,
+            index: seed.index,
+            crossing: Crossing::new(seed.index, seed.crossings),
+            inboxes: seed.inboxes,
+            inbox,
             next_tick: None,
             publish_at: None,
         })
@@ -201,6 +209,7 @@ impl Worker {
         for stream in mail.accepted {
             self.take_over(stream);
         }
+        self.take_crossed();
         !mail.stopped
     }
 

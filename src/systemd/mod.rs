@@ -37,7 +37,7 @@ impl Manager {
             Ok(socket) => Some(socket),
             Err(error) => {
                 warn!(
-                    name = %name.display(), %error,
+                    socket = %name.display(), %error,
                     "the service manager is told nothing: NOTIFY_SOCKET cannot be used"
                 );
                 None
@@ -104,7 +104,7 @@ impl Manager {
 fn watchdog(time: &OsString, of: Option<OsString>, pid: u32) -> Option<Duration> {
     let time_us = time.to_str().and_then(|text| text.parse().ok());
     let Some(time_us) = time_us else {
-        warn!(value = %time.display(), "no watchdog: WATCHDOG_USEC is no number of microseconds");
+        warn!(watchdog_usec = %time.display(), "no watchdog: WATCHDOG_USEC is no number of microseconds");
         return None;
     };
     let of_another = of.is_some_and(|of| of.to_str() != Some(pid.to_string().as_str()));
