@@ -3,6 +3,7 @@
 //! Exit codes: 0, 1 cannot start, 64 bad configuration or bad usage (`EX_USAGE`). Configuration problems go to
 //! standard error, results to standard output.
 
+mod health;
 mod import;
 mod snippet;
 
@@ -16,7 +17,7 @@ use crate::sys::rng::SystemRng;
 use crate::turn::credentials::{TimeLimited, time_limited_password};
 use crate::{app, catalogue, check, first_try, tls};
 use clap::builder::PossibleValuesParser;
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -101,11 +102,19 @@ enum Command {
     /// Print client code for this configuration: what to write into a vendor's SDK
     #[command(after_help = snippet::HELP)]
     Snippet(snippet::Asked),
+    /// Ask the running server whether it is well: for health checks
+    #[command(after_help = health::HELP)]
+    Health(health::Asked),
     /// Make a configuration from coturn's turnserver.conf
     #[command(after_help = import::HELP)]
     ImportCoturn(import::Asked),
     /// Print the version
     Version,
+}
+
+/// The command line as data: for its manual page and its completions.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs the command that the process was started with.
@@ -140,6 +149,7 @@ pub fn run() -> ExitCode {
         },
         Some(Command::ImportCoturn(arguments)) => import::run(&arguments),
         Some(Command::Vendors { name, toml }) => print(&presets(name.as_deref(), toml)),
+        Some(Command::Health(asked)) => health::health(file, ports, &asked),
         Some(Command::Version) => print(concat!("relayd ", env!("CARGO_PKG_VERSION"))),
     }
 }
@@ -348,7 +358,6 @@ fn print(text: &str) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -5,6 +5,7 @@
 //! network, so any other address than a loopback one is refused. Absent: TLS, keep-alive (one request a connection, all
 //! of it within 10 s).
 
+pub mod probe;
 mod server;
 mod state;
 #[cfg(test)]

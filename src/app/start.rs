@@ -2,7 +2,8 @@
 
 use super::Source;
 use super::credentials::{self, Hook};
-use super::signalling;
+use super::signalling::{self, Pulse};
+use super::watchdog::Threads;
 use crate::addr::Family;
 use crate::admin::{self, Addresses, Admin, AdminState};
 use crate::check;
@@ -140,8 +141,11 @@ impl Bound {
             ended: end_watch,
         };
         let mut threads = Vec::new();
+        let mut pulses = Vec::new();
         for (index, listeners) in self.listeners.into_threads().into_iter().enumerate() {
-            threads.push(signalling::spawn(index, listeners, shared.clone())?);
+            let pulse = Arc::new(Pulse::default());
+            pulses.push(Arc::clone(&pulse));
+            threads.push(signalling::spawn(index, listeners, shared.clone(), pulse)?);
         }
         info!(
             udp = %List(&addresses.udp),
@@ -182,6 +186,7 @@ impl Bound {
             draining,
             ended,
             threads,
+            pulses,
         })
     }
 }
@@ -380,9 +385,18 @@ pub struct Running {
     draining: watch::Sender<bool>,
     ended: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    pulses: Vec<Arc<Pulse>>,
 }
 
 impl Running {
+    /// The threads that the watchdog asks for signs of life.
+    pub fn threads(&self) -> Threads {
+        Threads {
+            media: self.media.clone(),
+            signalling: self.pulses.clone(),
+        }
+    }
+
     /// Stops accepting and refuses new allocations; what runs goes on.
     pub fn drain(&self) {
         self.admin_state.drain();

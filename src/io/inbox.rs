@@ -4,6 +4,7 @@ use crate::accepted::Accepted;
 use crate::sys::epoll::Waker;
 use crate::turn;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Connections that may wait for a worker. It takes all of them in one round, so more means it is stuck.
@@ -11,6 +12,8 @@ const ACCEPTED_MAX: usize = 1024;
 
 pub struct Inbox {
     state: Mutex<State>,
+    /// The worker owes a sign of life.
+    owes: AtomicBool,
     pub waker: Waker,
 }
 
@@ -34,6 +37,7 @@ impl Inbox {
     pub fn new(waker: Waker) -> Self {
         Self {
             state: Mutex::default(),
+            owes: AtomicBool::new(false),
             waker,
         }
     }
@@ -66,8 +70,19 @@ impl Inbox {
         self.waker.wake();
     }
 
+    /// Wakes the worker once; it owes an answer until its loop has come round to its mail.
+    pub fn ask_for_life(&self) {
+        self.owes.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    pub fn owes_life(&self) -> bool {
+        self.owes.load(Ordering::Relaxed)
+    }
+
     pub fn take(&self) -> Mail {
         self.waker.clear();
+        self.owes.store(false, Ordering::Relaxed);
         let mut state = self.lock();
         Mail {
             accepted: std::mem::take(&mut state.accepted),

@@ -181,6 +181,18 @@ impl MediaHandle {
             .for_each(|worker| worker.inbox.drain());
     }
 
+    /// Asks every worker for a sign of life, which wakes it once.
+    pub fn ask_for_life(&self) {
+        let workers = self.shared.workers.iter();
+        workers.for_each(|worker| worker.inbox.ask_for_life());
+    }
+
+    /// Workers that have not come round to their mail since they were asked, by index: stuck, or ended by themselves.
+    pub fn silent_workers(&self) -> impl Iterator<Item = usize> {
+        let workers = self.shared.workers.iter().enumerate();
+        workers.filter_map(|(index, worker)| worker.inbox.owes_life().then_some(index))
+    }
+
     /// Ends every allocation and connection; the threads end.
     pub fn stop(&self) {
         self.shared

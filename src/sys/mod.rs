@@ -10,6 +10,7 @@ pub mod interfaces;
 pub mod limits;
 pub mod memfd;
 pub mod name;
+pub mod notify;
 pub mod recv;
 pub mod rng;
 pub mod send;

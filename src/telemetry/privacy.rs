@@ -58,8 +58,10 @@ pub(super) fn class(field: &str) -> Class {
         | "relayed"
         | "repeated"
         | "request_bytes"
+        | "socket"
         | "status"
         | "tcp"
+        | "threads"
         | "timeout_s"
         | "tls"
         | "to"
@@ -74,6 +76,7 @@ pub(super) fn class(field: &str) -> Class {
         | "upstream_ms"
         | "vendor"
         | "wanted_bytes"
+        | "watchdog_usec"
         | "workers" => Class::Plain,
         "name" | "user" | "username" => Class::User,
         "client" | "from" | "peer" | "remote" | "source" => Class::Address,
