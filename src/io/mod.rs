@@ -5,8 +5,10 @@
 
 mod arena;
 mod datagrams;
+mod groups;
 mod inbox;
 mod listener;
+mod listeners;
 mod media;
 mod metrics;
 mod outbox;
@@ -21,6 +23,7 @@ mod write_queue;
 #[cfg(test)]
 mod tests;
 
+pub use groups::{Orders, Plan};
 pub use media::{Media, MediaHandle};
 pub use metrics::Metrics;
 
@@ -74,6 +77,8 @@ pub enum BindError {
         addr: SocketAddr,
         source: std::io::Error,
     },
+    #[error("cannot listen on udp {addr}: its last socket is just being closed; try again")]
+    Closing { addr: SocketAddr },
     /// epoll or eventfd.
     #[error("cannot set up worker {worker}")]
     Worker {

@@ -6,6 +6,7 @@
 use crate::io::arena::Arena;
 use crate::io::inbox::Inbox;
 use crate::io::listener::Listener;
+use crate::io::listeners::Listeners;
 use crate::io::media::Placement;
 use crate::io::metrics::{IoCounts, WorkerStats};
 use crate::io::outbox::{Item, Outbox, Payload};
@@ -72,7 +73,7 @@ pub struct Worker {
     pub(super) core: turn::Server,
     pub(super) now: Now,
     pub(super) relays: RelaySockets,
-    pub(super) listeners: Vec<Listener>,
+    pub(super) listeners: Listeners,
     pub(super) streams: Streams,
     pub(super) arena: Arena,
     pub(super) outbox: Outbox,
@@ -100,16 +101,12 @@ impl Worker {
             Token::Wake.to_bits(),
             Interest::Read,
         )?;
-        for (index, listener) in seed.listeners.iter().enumerate() {
-            let token = Token::Listener(index as u32).to_bits();
-            epoll.add(listener.socket.as_fd(), token, Interest::Read)?;
-        }
         let now = clock::now();
-        Ok(Self {
+        let mut worker = Self {
             core: turn::Server::new(seed.turn, seed.turn_shared, Box::new(SystemRng)),
             now,
             relays: RelaySockets::new(Rc::clone(&epoll), seed.relays, now.instant()),
-            listeners: seed.listeners,
+            listeners: Listeners::default(),
             streams: Streams::default(),
             arena: Arena::default(),
             outbox: Outbox::default(),
@@ -125,7 +122,11 @@ impl Worker {
             inbox: seed.inbox,
             next_tick: None,
             publish_at: None,
-        })
+        };
+        for listener in seed.listeners {
+            worker.open_listener(listener)?;
+        }
+        Ok(worker)
     }
 
     /// Serves until it is told to stop.
@@ -193,6 +194,12 @@ impl Worker {
             self.core.set_settings(settings);
             self.take_output();
         }
+        for change in mail.changes {
+            self.change_listeners(change);
+        }
+        if self.listeners.is_any_leaving() {
+            self.close_left_listeners();
+        }
         if mail.draining {
             self.core.set_draining();
             self.publish_allocations();
@@ -225,8 +232,11 @@ impl Worker {
             self.next_tick = None;
             self.close_idle_streams();
             self.relays.expire_reservations();
+            self.close_left_listeners();
         }
-        let wants_tick = !self.streams.is_empty() || self.relays.has_reservations();
+        let wants_tick = !self.streams.is_empty()
+            || self.relays.has_reservations()
+            || self.listeners.is_any_leaving();
         if wants_tick && self.next_tick.is_none() {
             self.next_tick = Some(now + TICK);
         }

@@ -3,6 +3,7 @@
 mod client;
 mod connections;
 mod datagrams;
+mod listeners;
 mod slow_clients;
 
 use crate::accepted::Accepted;
