@@ -9,6 +9,7 @@
 //! place, whatever their fields: the number of places is fixed when relayd is built.
 
 use super::Format;
+use super::switch::Mode;
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
@@ -71,7 +72,9 @@ impl Summary {
     pub fn line(&self, format: Format) -> String {
         let line = self.line.trim_end();
         let repeated = self.repeated;
-        match (format, line.strip_suffix('}')) {
+        // It may have been formatted before the format was switched.
+        let object = line.strip_suffix('}').filter(|line| line.starts_with('{'));
+        match (format, object) {
             (Format::Json, Some(open)) => format!("{open},\"repeated\":{repeated}}}\n"),
             (Format::Json, None) | (Format::Text, _) => format!("{line} repeated={repeated}\n"),
         }
@@ -223,17 +226,13 @@ impl Entry {
 /// Formats events, but the folded ones as nothing.
 pub(super) struct Folding<E> {
     inner: E,
-    format: Format,
+    mode: Arc<Mode>,
     folds: Arc<Folds>,
 }
 
 impl<E> Folding<E> {
-    pub fn new(inner: E, format: Format, folds: Arc<Folds>) -> Self {
-        Self {
-            inner,
-            format,
-            folds,
-        }
+    pub fn new(inner: E, mode: Arc<Mode>, folds: Arc<Folds>) -> Self {
+        Self { inner, mode, folds }
     }
 }
 
@@ -255,7 +254,7 @@ where
         }
         let (verdict, due) = self.folds.observe(key(event));
         for summary in due {
-            writer.write_str(&summary.line(self.format))?;
+            writer.write_str(&summary.line(self.mode.get()))?;
         }
         match verdict {
             Verdict::Write => self.inner.format_event(ctx, writer, event),

@@ -1,9 +1,10 @@
-//! Logs: text or JSON to standard output, with a level that can be changed while relayd runs.
+//! Logs: text or JSON to standard output, with a level and a format that can be changed while relayd runs.
 //!
 //! Times are UTC (RFC 3339). Repeated warnings and errors are folded, see `fold`. Absent: files, rotation and syslog,
 //! which the service manager does better.
 
 mod fold;
+mod switch;
 
 use crate::sys::clock;
 use fold::{Folding, Folds};
@@ -11,11 +12,12 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+use switch::{Fields, Lines, Mode};
 use tracing::Subscriber;
 use tracing::subscriber::set_global_default;
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::{self, MakeWriter, format};
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Registry, reload};
 
 /// Repeats within this time become one line.
@@ -87,10 +89,11 @@ fn is_path(target: &str) -> bool {
     !target.is_empty() && target.bytes().all(allowed)
 }
 
-/// Keeps logging alive: changes the level, and writes what is still folded when it is dropped.
+/// Keeps logging alive: changes level and format, and writes what is still folded when it is dropped.
 #[derive(Debug)]
 pub struct Handle {
     filter: reload::Handle<Targets, Registry>,
+    mode: Arc<Mode>,
     folds: Arc<Folds>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -100,6 +103,11 @@ impl Handle {
     pub fn set_level(&self, level: &str) -> Result<(), Error> {
         let targets = parse_level(level)?;
         self.filter.reload(targets).map_err(Error::FilterGone)
+    }
+
+    /// Writes the lines that come in another format.
+    pub fn set_format(&self, format: Format) {
+        self.mode.set(format);
     }
 
     /// The directives in force.
@@ -124,14 +132,14 @@ pub fn init(settings: &Settings) -> Result<Handle, Error> {
     let clock: fn() -> Instant = || clock::now().instant();
     let folds = Arc::new(Folds::new(FOLD_WINDOW, clock));
     let ansi = io::stdout().is_terminal();
-    let (subscriber, filter) = subscriber(settings, ansi, io::stdout, &folds)?;
+    let mode = Arc::new(Mode::new(settings.format));
+    let (subscriber, filter) = subscriber(settings, &mode, ansi, io::stdout, &folds)?;
     set_global_default(subscriber).map_err(|_| Error::AlreadySet)?;
-    let format = settings.format;
     let thread = {
-        let folds = Arc::clone(&folds);
+        let (folds, mode) = (Arc::clone(&folds), Arc::clone(&mode));
         let write = move |summary: fold::Summary| {
             // Standard output may be gone; a log has nobody to tell that to.
-            let _ = io::stdout().write_all(summary.line(format).as_bytes());
+            let _ = io::stdout().write_all(summary.line(mode.get()).as_bytes());
         };
         thread::Builder::new()
             .name("relayd-log".to_owned())
@@ -140,6 +148,7 @@ pub fn init(settings: &Settings) -> Result<Handle, Error> {
     };
     Ok(Handle {
         filter,
+        mode,
         folds,
         thread: Some(thread),
     })
@@ -149,6 +158,7 @@ type Filter = reload::Handle<Targets, Registry>;
 
 fn subscriber<W>(
     settings: &Settings,
+    mode: &Arc<Mode>,
     ansi: bool,
     writer: W,
     folds: &Arc<Folds>,
@@ -158,29 +168,16 @@ where
 {
     let (filter, handle) = reload::Layer::new(parse_level(&settings.level)?);
     let folds = Arc::clone(folds);
-    let lines = match settings.format {
-        Format::Text => fmt::layer()
-            .with_writer(writer)
-            .with_ansi(ansi)
-            .log_internal_errors(false)
-            .event_format(Folding::new(format().with_ansi(ansi), Format::Text, folds))
-            .boxed(),
-        Format::Json => fmt::layer()
-            .with_writer(writer)
-            .with_ansi(false)
-            .log_internal_errors(false)
-            .fmt_fields(format::JsonFields::new())
-            .event_format(Folding::new(
-                format()
-                    .json()
-                    .flatten_event(true)
-                    .with_current_span(true)
-                    .with_span_list(false),
-                Format::Json,
-                folds,
-            ))
-            .boxed(),
-    };
+    let lines = fmt::layer()
+        .with_writer(writer)
+        .with_ansi(ansi)
+        .log_internal_errors(false)
+        .fmt_fields(Fields(Arc::clone(mode)))
+        .event_format(Folding::new(
+            Lines::new(Arc::clone(mode), ansi),
+            Arc::clone(mode),
+            folds,
+        ));
     let subscriber = Registry::default().with(filter).with(lines);
     Ok((subscriber, handle))
 }

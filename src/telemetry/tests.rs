@@ -47,6 +47,30 @@ fn level_changes_while_running() {
 }
 
 #[test]
+fn format_changes_while_running_and_what_was_folded_before_stays_whole() {
+    let log = Log::new(Format::Text, "info");
+    log.run(|log| {
+        tracing::info!(bytes = 7, "as text");
+        for attempt in 0..3 {
+            upstream_failed("a.example", attempt);
+        }
+        log.mode.set(Format::Json);
+        tracing::info!(bytes = 7, "as JSON");
+        log.pass(FOLD_WINDOW);
+        upstream_failed("a.example", 3);
+    });
+    let lines = log.lines();
+    assert!(lines[0].ends_with("as text bytes=7"), "{lines:?}");
+    let line: serde_json::Value = serde_json::from_str(&lines[2]).expect("one object");
+    assert_eq!(
+        (&line["message"], &line["bytes"]),
+        (&"as JSON".into(), &7.into())
+    );
+    assert!(lines[3].ends_with("repeated=2"), "{lines:?}");
+    assert!(serde_json::from_str::<serde_json::Value>(&lines[4]).is_ok());
+}
+
+#[test]
 fn json_lines_are_objects_with_flat_fields() {
     let log = Log::new(Format::Json, "info");
     log.run(|_| tracing::info!(bytes = 7, "allocation ended"));
@@ -162,6 +186,7 @@ struct Log {
     now: Arc<Mutex<Instant>>,
     folds: Arc<Folds>,
     filter: Filter,
+    mode: Arc<Mode>,
     dispatch: tracing::Dispatch,
 }
 
@@ -176,13 +201,16 @@ impl Log {
             level: level.to_owned(),
         };
         let writer = output.clone();
+        let mode = Arc::new(Mode::new(format));
         let (subscriber, filter) =
-            subscriber(&settings, false, move || writer.clone(), &folds).expect("good settings");
+            subscriber(&settings, &mode, false, move || writer.clone(), &folds)
+                .expect("good settings");
         Self {
             output,
             now,
             folds,
             filter,
+            mode,
             dispatch: tracing::Dispatch::new(subscriber),
         }
     }
