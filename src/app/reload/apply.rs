@@ -195,6 +195,7 @@ pub async fn commit(
         });
     }
     drop(applied);
+    let level_changed = running.config.log.level != config.log.level;
     running.config = config;
     if let Some(prepared) = proxy {
         running.proxy.install(prepared);
@@ -209,7 +210,8 @@ pub async fn commit(
     running.proxy.set_page(page);
     let served = credentials::settings(&running.config, &running.addresses);
     running.credentials.replace(served);
-    if let Err(error) = log.set_level(&running.config.log.level) {
+    // One that was set since by other means stays, unless the file has another one.
+    if level_changed && let Err(error) = log.set_level(&running.config.log.level) {
         warn!(%error, "the log level stays as it was");
     }
     log.set_format(running.config.log.format);

