@@ -106,6 +106,11 @@ async fn reload_file(
     source: &Source,
     path: &Path,
 ) -> Report {
+    // Whatever the file says: a rotated log must not wait until its mistakes are mended.
+    if let Err(cause) = log.reopen() {
+        let cause = anyhow::Error::new(cause);
+        warn!(cause = %format_args!("{cause:#}"), "the log goes on in the file that was open");
+    }
     let name = path.display().to_string();
     let machine = Machine::read();
     let loaded = config::load(path, &|name| std::env::var(name).ok());
@@ -115,11 +120,16 @@ async fn reload_file(
         warnings,
     }) = loaded
     else {
+        let problems: Vec<String> = outcome.problems.iter().map(ToString::to_string).collect();
+        error!(
+            file = %outcome.source,
+            report = %problems.join("\n\n"),
+            "the configuration stays as it was: the file has problems, which `relayd check` lists"
+        );
         return refused(running, outcome, Verdict::Configuration);
     };
     for warning in &warnings {
-        // By the reason the log tells two warnings apart, instead of folding them into one.
-        warn!(reason = %warning, "configuration");
+        warn!(%warning, "configuration");
     }
     let mut new = file.clone();
     config::keep_restart_only(&running.file, &mut new);
@@ -127,10 +137,16 @@ async fn reload_file(
     let mut changes = config::changes(&running.file, &new);
     let mut complete = new.clone();
     running.facts.complete(&mut complete);
-    let prepared = match apply::prepare(running, complete).await {
+    let prepared = match apply::prepare(running, log, complete).await {
         Ok(prepared) => prepared,
         Err(refusal) => {
             let verdict = refusal.verdict;
+            error!(
+                file = %outcome.source,
+                result = verdict.label(),
+                cause = %format_args!("{:#}", refusal.cause),
+                "the configuration stays as it was"
+            );
             return refused(running, with(outcome, refusal), verdict);
         }
     };
@@ -159,22 +175,16 @@ async fn reload_file(
     info!(
         file = %path.display(),
         generation = report.generation,
+        keys = %keys(&report.changes),
         changes = %told(&report.changes),
         "reloaded"
     );
     report
 }
 
-/// The present configuration stays; the log and the report say why.
+/// The present configuration stays, and the report says why.
 fn refused(running: &Running, outcome: Outcome, verdict: Verdict) -> Report {
     running.reload_metrics.count(verdict, clock::now().unix_s());
-    let problems: Vec<String> = outcome.problems.iter().map(ToString::to_string).collect();
-    error!(
-        file = %outcome.source,
-        result = verdict.label(),
-        reason = %problems.join("\n\n"),
-        "the configuration stays as it was"
-    );
     Report {
         outcome,
         generation: running.reload_metrics.generation(),
@@ -239,4 +249,10 @@ fn told(changes: &[KeyChange]) -> String {
         .iter()
         .map(|change| format!("{}: {}", change.key, change.change));
     texts.collect::<Vec<_>>().join("; ")
+}
+
+/// The same without a value: what `log.privacy` lets through.
+fn keys(changes: &[KeyChange]) -> String {
+    let keys: Vec<&str> = changes.iter().map(|change| change.key).collect();
+    keys.join(",")
 }

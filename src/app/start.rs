@@ -23,7 +23,7 @@ use crate::sys::holder::{Protocol, holder};
 use crate::sys::limits::{self, Capacity};
 use crate::sys::rng::SystemRng;
 use crate::tls::CertificateSource;
-use crate::{external_ip, tls, turn};
+use crate::{external_ip, telemetry, tls, turn};
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use std::fmt;
@@ -122,6 +122,7 @@ impl Bound {
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
         service.metrics().register(metrics.registry_mut());
+        telemetry::register_metrics(metrics.registry_mut());
         let admin_state = AdminState::new(Arc::new(metrics));
         admin_state.set_reloads(reloads);
         let admin = match self.admin {

@@ -82,8 +82,10 @@ fn entries(config: &Config) -> Vec<(&'static str, Value)> {
         Format::Text => "text",
         Format::Json => "json",
     };
+    entries.push(("log.to", text(&config.log.to)));
     entries.push(("log.format", text(format)));
     entries.push(("log.level", text(&config.log.level)));
+    entries.push(("log.privacy", text(config.log.privacy)));
     entries
 }
 

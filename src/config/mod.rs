@@ -24,7 +24,8 @@ mod warn;
 
 pub use entries::{KeyChange, changes, keep_restart_only};
 pub use machine::Machine;
-pub use report::{Problem, Report, Severity};
+pub use nearest::nearest;
+pub use report::{Place, Problem, Report, Severity};
 pub use values::{show_duration, show_size};
 
 use crate::{admin, credentials, io, listen, proxy, telemetry, tls, turn};
@@ -164,6 +165,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     values::parse_duration(text).map_err(|wrong| wrong.label)
 }
 
+/// A host name in lower case; the error says what is accepted.
+pub fn parse_host(text: &str) -> Result<String, String> {
+    hosts::parse_host(text).map_err(|wrong| wrong.label)
+}
+
 fn read_file(path: &Path, name: &str) -> Result<String, Report> {
     let refuse = |message: String, label: String, help: &str| {
         Err(Report::of_file(name, message, label, help))
@@ -263,7 +269,7 @@ impl Parts {
             proxy: read::proxy::read(&root.table("proxy"), around),
             credentials: read::credentials::read(&root.table("credentials"), around),
             admin: read::admin::read(&root.table("admin")),
-            log: read::log::read(&root.table("log")),
+            log: read::log::read(&root.table("log"), around),
         }
     }
 

@@ -123,7 +123,23 @@ impl Worker {
         }
         self.stream_queue_bytes_max = change.streams.queue_bytes_max;
         self.stream_idle = change.streams.idle;
+        self.look_after_leaving();
         drop(change.applied);
+    }
+
+    /// Looks which of the leaving listeners have no call here any more. Looks at every allocation, so not often.
+    pub(super) fn look_after_leaving(&mut self) {
+        for index in 0..self.listeners.len() {
+            let link = Link::Listener(index as u32).id();
+            let listener = self.listeners.get_mut(index);
+            let Some(leaving) = listener.and_then(|listener| listener.leaving.as_mut()) else {
+                continue;
+            };
+            if !leaving.idle && !self.core.uses_link(link) {
+                leaving.idle = leaving.leave.set_idle();
+            }
+        }
+        self.close_left_listeners();
     }
 
     /// Closes the listeners that no worker needs any more.
@@ -132,22 +148,16 @@ impl Worker {
             let Some(listener) = self.listeners.get_mut(index) else {
                 continue;
             };
-            let Some(leaving) = &mut listener.leaving else {
+            let leave = listener.leaving.as_ref().map(|leaving| &leaving.leave);
+            let Some(leave) = leave.filter(|leave| leave.is_over()).map(Arc::clone) else {
                 continue;
             };
-            let link = Link::Listener(index as u32).id();
-            if !leaving.idle && !self.core.uses_link(link) {
-                leaving.idle = leaving.leave.set_idle();
-            }
-            if leaving.leave.may_close() {
-                let leave = Arc::clone(&leaving.leave);
-                let address = listener.socket.addr();
-                // What waits to be sent by it goes first.
-                self.flush();
-                self.listeners.close(index);
-                if leave.set_closed() {
-                    tracing::info!(%address, "listener closed: the last call that came by it has ended");
-                }
+            let address = listener.socket.addr();
+            // What waits to be sent by it goes first.
+            self.flush();
+            self.listeners.close(index);
+            if leave.set_closed() {
+                tracing::info!(%address, "listener closed: the last call that came by it has ended");
             }
         }
     }
@@ -204,7 +214,7 @@ impl Leave {
 
     /// True once no worker needs it, whether or not its sockets are closed.
     pub fn is_over(&self) -> bool {
-        self.may_close()
+        self.state().busy == 0
     }
 
     /// Waits until every socket of a group that closes is closed; false when the time is up.
@@ -229,10 +239,6 @@ impl Leave {
             self.inboxes.iter().for_each(|inbox| inbox.waker.wake());
         }
         true
-    }
-
-    fn may_close(&self) -> bool {
-        self.state().busy == 0
     }
 
     /// True for the last socket.

@@ -2,10 +2,12 @@
 
 use crate::accepted::Accepted;
 use crate::addr::FiveTuple;
+use crate::io::crossing::Crossings;
 use crate::io::groups::{Groups, Orders, Plan};
 use crate::io::inbox::Inbox;
 use crate::io::listener::{self, Listener};
 use crate::io::listeners::{Change, GroupId, StreamSettings};
+use crate::io::local::LocalRelays;
 use crate::io::metrics::{Metrics, WorkerStats};
 use crate::io::ports::{PortPool, Reservations};
 use crate::io::relay::RelayShared;
@@ -74,9 +76,17 @@ impl Media {
                 Box::new(SystemRng),
             ),
             reservations: Reservations::default(),
+            local: LocalRelays::default(),
             buffer_bytes: settings.relay_buffer_bytes,
         });
         let placement = Arc::new(Placement::default());
+        let crossings = Arc::new(Crossings::new(workers));
+        let mut inboxes = Vec::with_capacity(workers);
+        for worker in 0..workers {
+            let waker = Waker::new().map_err(|source| BindError::Worker { worker, source })?;
+            inboxes.push(Arc::new(Inbox::new(waker)));
+        }
+        let inboxes: Arc<[Arc<Inbox>]> = inboxes.into();
         let mut seeds = Vec::with_capacity(workers);
         let mut faces = Vec::with_capacity(workers);
         for (index, listeners) in listeners.into_iter().enumerate() {
@@ -84,15 +94,17 @@ impl Media {
                 worker: index,
                 source,
             };
-            let inbox = Arc::new(Inbox::new(Waker::new().map_err(failed)?));
+            let inbox = Arc::clone(&inboxes[index]);
             let stats = Arc::new(WorkerStats::default());
             faces.push(WorkerFace {
                 inbox: Arc::clone(&inbox),
                 stats: Arc::clone(&stats),
             });
             seeds.push(worker::Seed {
+                index,
                 listeners,
-                inbox,
+                inboxes: Arc::clone(&inboxes),
+                crossings: Arc::clone(&crossings),
                 stats,
                 relays: Arc::clone(&relays),
                 turn: Arc::clone(&turn),
@@ -104,9 +116,8 @@ impl Media {
             });
         }
         let stats = faces.iter().map(|face| Arc::clone(&face.stats)).collect();
-        let inboxes = faces.iter().map(|face| Arc::clone(&face.inbox)).collect();
         let shared = HandleShared {
-            groups: Mutex::new(Groups::new(&settings.udp, &udp_addresses, inboxes)),
+            groups: Mutex::new(Groups::new(&settings.udp, &udp_addresses, inboxes.to_vec())),
             workers: faces,
             stats,
             placement,

@@ -4,13 +4,16 @@
 //! is no lock, no allocation and no copy of the payload. What the workers share (`ports`, `inbox`) is cold.
 
 mod arena;
+mod crossing;
 mod datagrams;
 mod groups;
 mod inbox;
 mod listener;
 mod listeners;
+mod local;
 mod media;
 mod metrics;
+mod neighbours;
 mod outbox;
 mod ports;
 mod relay;

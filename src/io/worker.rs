@@ -4,6 +4,7 @@
 //! it. An error of one socket is counted and never ends the loop; nothing in it blocks.
 
 use crate::io::arena::Arena;
+use crate::io::crossing::{Crossing, Crossings};
 use crate::io::inbox::Inbox;
 use crate::io::listener::Listener;
 use crate::io::listeners::Listeners;
@@ -53,8 +54,12 @@ const PAUSE: Duration = Duration::from_micros(60);
 
 /// What a worker is made of; unlike the worker, it can be sent to its thread.
 pub struct Seed {
+    /// The worker's number, from 0.
+    pub index: usize,
     pub listeners: Vec<Listener>,
-    pub inbox: Arc<Inbox>,
+    /// Of all workers, by number.
+    pub inboxes: Arc<[Arc<Inbox>]>,
+    pub crossings: Arc<Crossings>,
     pub stats: Arc<WorkerStats>,
     pub relays: Arc<RelayShared>,
     pub turn: Arc<turn::Settings>,
@@ -87,6 +92,9 @@ pub struct Worker {
     pub(super) placement: Arc<Placement>,
     pub(super) stream_queue_bytes_max: usize,
     pub(super) stream_idle: Duration,
+    pub(super) index: usize,
+    pub(super) inboxes: Arc<[Arc<Inbox>]>,
+    pub(super) crossing: Crossing,
     inbox: Arc<Inbox>,
     next_tick: Option<Instant>,
     /// When the counts, which have changed, are to be published.
@@ -96,16 +104,13 @@ pub struct Worker {
 impl Worker {
     pub fn new(seed: Seed) -> io::Result<Self> {
         let epoll = Rc::new(seed.epoll);
-        epoll.add(
-            seed.inbox.waker.as_fd(),
-            Token::Wake.to_bits(),
-            Interest::Read,
-        )?;
+        let inbox = Arc::clone(&seed.inboxes[seed.index]);
+        epoll.add(inbox.waker.as_fd(), Token::Wake.to_bits(), Interest::Read)?;
         let now = clock::now();
         let mut worker = Self {
             core: turn::Server::new(seed.turn, seed.turn_shared, Box::new(SystemRng)),
             now,
-            relays: RelaySockets::new(Rc::clone(&epoll), seed.relays, now.instant()),
+            relays: RelaySockets::new(seed.index, Rc::clone(&epoll), seed.relays, now.instant()),
             listeners: Listeners::default(),
             streams: Streams::default(),
             arena: Arena::default(),
@@ -119,7 +124,10 @@ impl Worker {
             placement: seed.placement,
             stream_queue_bytes_max: seed.stream_queue_bytes_max,
             stream_idle: Duration::from_secs(seed.stream_idle_s),
-            inbox: seed.inbox,
+            index: seed.index,
+            crossing: Crossing::new(seed.index, seed.crossings),
+            inboxes: seed.inboxes,
+            inbox,
             next_tick: None,
             publish_at: None,
         };
@@ -208,6 +216,7 @@ impl Worker {
         for stream in mail.accepted {
             self.take_over(stream);
         }
+        self.take_crossed();
         !mail.stopped
     }
 
@@ -232,7 +241,7 @@ impl Worker {
             self.next_tick = None;
             self.close_idle_streams();
             self.relays.expire_reservations();
-            self.close_left_listeners();
+            self.look_after_leaving();
         }
         let wants_tick = !self.streams.is_empty()
             || self.relays.has_reservations()

@@ -26,6 +26,7 @@ pub struct Refusal {
 
 /// A configuration that is ready to be put in force.
 pub struct Prepared {
+    lines: Option<telemetry::Prepared>,
     config: Config,
     certificate: Certificate,
     proxy: Option<proxy::Prepared>,
@@ -72,8 +73,15 @@ impl Prepared {
 }
 
 /// Does everything that can fail. `config` is complete.
-pub async fn prepare(running: &Running, config: Config) -> Result<Prepared, Refusal> {
-    telemetry::parse_level(&config.log.level).map_err(refuse(Verdict::Internal))?;
+pub async fn prepare(
+    running: &Running,
+    log: &telemetry::Handle,
+    config: Config,
+) -> Result<Prepared, Refusal> {
+    // A level that was set since by other means stays, unless the file has changed.
+    let log_changed = running.config.log != config.log;
+    let lines = log_changed.then(|| log.prepare(&config.log)).transpose();
+    let lines = lines.map_err(refuse(Verdict::Log))?;
     let certificate =
         certificate(running, config.tls.as_ref()).map_err(refuse(Verdict::Certificate))?;
     let proxy = running.proxy.prepare_changed(&config.proxy);
@@ -83,6 +91,7 @@ pub async fn prepare(running: &Running, config: Config) -> Result<Prepared, Refu
     let udp = running.media.plan(&config.io);
     let udp = udp.map_err(refuse(Verdict::Listener))?;
     Ok(Prepared {
+        lines,
         config,
         certificate,
         proxy,
@@ -160,6 +169,7 @@ pub async fn commit(
     prepared: Prepared,
 ) {
     let Prepared {
+        lines,
         mut config,
         certificate,
         proxy,
@@ -195,7 +205,6 @@ pub async fn commit(
         });
     }
     drop(applied);
-    let level_changed = running.config.log.level != config.log.level;
     running.config = config;
     if let Some(prepared) = proxy {
         running.proxy.install(prepared);
@@ -210,11 +219,9 @@ pub async fn commit(
     running.proxy.set_page(page);
     let served = credentials::settings(&running.config, &running.addresses);
     running.credentials.replace(served);
-    // One that was set since by other means stays, unless the file has another one.
-    if level_changed && let Err(error) = log.set_level(&running.config.log.level) {
-        warn!(%error, "the log level stays as it was");
+    if let Some(Err(error)) = lines.map(|lines| log.commit(lines)) {
+        warn!(%error, "the log goes on as it was");
     }
-    log.set_format(running.config.log.format);
     running.admin_state.ready(running.addresses.clone());
     // Nobody sends on it: it ends when the last token is dropped.
     if tokio::time::timeout(THREADS_MAX, all_applied.recv())

@@ -23,17 +23,20 @@ pub enum Verdict {
     Proxy,
     /// A listener cannot be bound.
     Listener,
-    /// A thread does not answer, or the log's level is none.
+    /// The log's destination cannot be opened.
+    Log,
+    /// A thread does not answer.
     Internal,
 }
 
 impl Verdict {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::InForce,
         Self::Configuration,
         Self::Certificate,
         Self::Proxy,
         Self::Listener,
+        Self::Log,
         Self::Internal,
     ];
 
@@ -44,6 +47,7 @@ impl Verdict {
             Self::Certificate => "certificate",
             Self::Proxy => "proxy",
             Self::Listener => "listener",
+            Self::Log => "log",
             Self::Internal => "internal",
         }
     }

@@ -4,6 +4,7 @@ mod client;
 mod connections;
 mod datagrams;
 mod listeners;
+mod neighbours;
 mod slow_clients;
 
 use crate::accepted::Accepted;
