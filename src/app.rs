@@ -8,6 +8,7 @@ mod credentials;
 mod reload;
 mod signalling;
 mod start;
+mod watch;
 mod watchdog;
 
 use crate::config::Config;
@@ -16,6 +17,7 @@ use crate::secret::Secret;
 use crate::systemd::Manager;
 use crate::telemetry;
 use anyhow::Context as _;
+use reload::Reloader;
 use start::Bound;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -23,6 +25,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
+use watch::Watch;
 
 /// How often a draining server looks whether its last call has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
@@ -51,21 +54,31 @@ pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
         .build()
         .context("cannot make the main thread's runtime")?;
     let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, async {
+    let served = tasks.block_on(&runtime, async {
         let mut signals = Signals::new()?;
-        let mut running = bound.start(&source)?;
+        let (mut reloader, reloads) = Reloader::new();
+        let mut running = bound.start(&source, reloads)?;
+        let mut watch = Watch::new();
         watchdog::spawn(Rc::clone(&manager), running.threads());
         manager.ready("serving");
-        while signals.next().await == Asked::Reload {
-            manager.reloading();
-            match &source {
-                Source::File(path) => reload::reload(&mut running, &log, path),
-                Source::FirstTry { .. } => {
-                    info!("there is no file to reload: relayd runs without one")
+        loop {
+            let request = tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Stop => break,
+                    Asked::Reload => None,
+                },
+                request = reloader.asked() => Some(request),
+                () = watch.replaced(&running.tls, &running.reload_metrics) => {
+                    start::warn_of_certificate(&running.config);
+                    continue;
                 }
-            }
+            };
+            manager.reloading();
+            reloader.reload(&mut running, &log, &source, request).await;
             manager.ready("serving");
         }
+        // Who asks from here on is told that it is too late.
+        drop((reloader, watch));
         let drain_timeout = running.config.drain_timeout;
         info!(
             timeout_s = drain_timeout.as_secs(),
@@ -77,7 +90,10 @@ pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
         running.end();
         info!("stopped");
         Ok(())
-    })
+    });
+    // Looking at a certificate hangs as long as its file system does: not the stop.
+    runtime.shutdown_background();
+    served
 }
 
 /// Whether a server could not start since another process has one of its ports.

@@ -7,15 +7,15 @@ mod health;
 mod import;
 mod snippet;
 
-use crate::check::{Outcome, Peer, Plan, judge_peer};
-use crate::config::{self, Config, FirstTryPorts, Loaded, Machine, Problem, Report};
+use crate::check::{Outcome, Peer};
+use crate::config::{self, FirstTryPorts, Loaded, Machine, Problem, Report};
 use crate::proxy::vendors;
 use crate::secret::Secret;
 use crate::sys::clock;
 use crate::sys::limits;
 use crate::sys::rng::SystemRng;
 use crate::turn::credentials::{TimeLimited, time_limited_password};
-use crate::{app, catalogue, check, first_try, tls};
+use crate::{app, catalogue, check, first_try};
 use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
@@ -234,7 +234,7 @@ fn check(file: Option<&Path>, ports: Ports, peers: &[Peer], as_json: bool) -> Ex
         Some(path) => path.display().to_string(),
         None => WITHOUT_FILE.to_owned(),
     };
-    let outcome = outcome(source, loaded, &machine, peers);
+    let outcome = Outcome::new(source, loaded, &machine, peers);
     let text = if as_json {
         serde_json::to_string_pretty(&outcome).expect("plain data becomes JSON")
     } else {
@@ -243,39 +243,6 @@ fn check(file: Option<&Path>, ports: Ports, peers: &[Peer], as_json: bool) -> Ex
     let code = if outcome.ok { 0 } else { BAD_CONFIGURATION };
     print(&text);
     ExitCode::from(code)
-}
-
-fn outcome(
-    source: String,
-    loaded: Result<Loaded, Report>,
-    machine: &Machine,
-    peers: &[Peer],
-) -> Outcome {
-    match loaded {
-        Ok(Loaded { config, warnings }) => Outcome {
-            source,
-            ok: true,
-            problems: warnings,
-            plan: Some(plan(&config, machine)),
-            peers: peers
-                .iter()
-                .map(|peer| judge_peer(&config.turn, *peer))
-                .collect(),
-        },
-        Err(Report { problems }) => Outcome {
-            source,
-            ok: false,
-            problems,
-            plan: None,
-            peers: Vec::new(),
-        },
-    }
-}
-
-fn plan(config: &Config, machine: &Machine) -> Plan {
-    let inspect = |settings| tls::inspect(settings, &config.domain, machine.unix_s).ok();
-    let inspection = config.tls.as_ref().and_then(inspect);
-    Plan::new(config, machine, inspection.as_ref())
 }
 
 fn credential(file: Option<&Path>, name: &str, ttl: Duration, as_json: bool) -> ExitCode {

@@ -63,9 +63,11 @@ impl Worker {
         };
         listener.burst = next_burst(burst, count);
         let bound = listener.socket.addr();
+        let is_leaving = listener.leaving.is_some();
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
         self.counts.listeners.received += count as u64;
+        self.core.set_refusing(is_leaving);
         for at in 0..count {
             if let Some(received) = self.receiver.get(at) {
                 self.note_listener_overflow(index, &received);
@@ -75,6 +77,7 @@ impl Worker {
                 self.handle_client_datagram(index, bound, server_ip, received.from, payload);
             }
         }
+        self.core.set_refusing(false);
         count >= usize::from(burst)
     }
 

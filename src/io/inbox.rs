@@ -1,6 +1,7 @@
 //! What other threads hand to a worker: connections, settings, orders. Cold, so a lock and an eventfd do.
 
 use crate::accepted::Accepted;
+use crate::io::listeners::Change;
 use crate::sys::epoll::Waker;
 use crate::turn;
 use std::collections::VecDeque;
@@ -21,6 +22,8 @@ pub struct Inbox {
 struct State {
     accepted: VecDeque<Accepted>,
     settings: Option<Arc<turn::Settings>>,
+    /// One for each reload, and a reload waits for its change to be taken.
+    changes: Vec<Change>,
     draining: bool,
     stopped: bool,
 }
@@ -29,6 +32,7 @@ struct State {
 pub struct Mail {
     pub accepted: VecDeque<Accepted>,
     pub settings: Option<Arc<turn::Settings>>,
+    pub changes: Vec<Change>,
     pub draining: bool,
     pub stopped: bool,
 }
@@ -56,6 +60,15 @@ impl Inbox {
 
     pub fn set_settings(&self, settings: Arc<turn::Settings>) {
         self.lock().settings = Some(settings);
+        self.waker.wake();
+    }
+
+    /// Settings, where they have changed, and everything else that a reload changes: taken together.
+    pub fn change(&self, settings: Option<Arc<turn::Settings>>, change: Change) {
+        let mut state = self.lock();
+        state.settings = settings.or(state.settings.take());
+        state.changes.push(change);
+        drop(state);
         self.waker.wake();
     }
 
@@ -87,6 +100,7 @@ impl Inbox {
         Mail {
             accepted: std::mem::take(&mut state.accepted),
             settings: state.settings.take(),
+            changes: std::mem::take(&mut state.changes),
             draining: state.draining,
             stopped: state.stopped,
         }

@@ -7,6 +7,7 @@ use crate::io::arena::Arena;
 use crate::io::crossing::{Crossing, Crossings};
 use crate::io::inbox::Inbox;
 use crate::io::listener::Listener;
+use crate::io::listeners::Listeners;
 use crate::io::media::Placement;
 use crate::io::metrics::{IoCounts, WorkerStats};
 use crate::io::outbox::{Item, Outbox, Payload};
@@ -85,7 +86,7 @@ pub struct Worker {
     pub(super) core: turn::Server,
     pub(super) now: Now,
     pub(super) relays: RelaySockets,
-    pub(super) listeners: Vec<Listener>,
+    pub(super) listeners: Listeners,
     pub(super) streams: Streams,
     pub(super) arena: Arena,
     pub(super) outbox: Outbox,
@@ -121,16 +122,12 @@ impl Worker {
         let inbox = Arc::clone(&seed.inboxes[seed.index]);
         epoll.add(inbox.waker.as_fd(), Token::Wake.to_bits(), Interest::Read)?;
         epoll.add(seed.timer.as_fd(), Token::Timer.to_bits(), Interest::Read)?;
-        for (index, listener) in seed.listeners.iter().enumerate() {
-            let token = Token::Listener(index as u32).to_bits();
-            epoll.add(listener.socket.as_fd(), token, Interest::Read)?;
-        }
         let now = clock::now();
-        Ok(Self {
+        let mut worker = Self {
             core: turn::Server::new(seed.turn, seed.turn_shared, Box::new(SystemRng)),
             now,
             relays: RelaySockets::new(seed.index, Rc::clone(&epoll), seed.relays, now.instant()),
-            listeners: seed.listeners,
+            listeners: Listeners::default(),
             streams: Streams::default(),
             arena: Arena::default(),
             outbox: Outbox::default(),
@@ -153,7 +150,11 @@ impl Worker {
             timer_at: None,
             next_tick: None,
             publish_at: None,
-        })
+        };
+        for listener in seed.listeners {
+            worker.open_listener(listener)?;
+        }
+        Ok(worker)
     }
 
     /// Serves until it is told to stop.
@@ -233,6 +234,12 @@ impl Worker {
             self.core.set_settings(settings);
             self.take_output();
         }
+        for change in mail.changes {
+            self.change_listeners(change);
+        }
+        if self.listeners.is_any_leaving() {
+            self.close_left_listeners();
+        }
         if mail.draining {
             self.core.set_draining();
             self.publish_allocations();
@@ -273,8 +280,11 @@ impl Worker {
             self.next_tick = None;
             self.close_idle_streams();
             self.relays.expire_reservations();
+            self.look_after_leaving();
         }
-        let wants_tick = !self.streams.is_empty() || self.relays.has_reservations();
+        let wants_tick = !self.streams.is_empty()
+            || self.relays.has_reservations()
+            || self.listeners.is_any_leaving();
         if wants_tick && self.next_tick.is_none() {
             self.next_tick = Some(now + TICK);
         }

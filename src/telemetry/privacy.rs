@@ -40,16 +40,19 @@ pub(super) fn class(field: &str) -> Class {
         | "bytes"
         | "bytes_to_client"
         | "bytes_to_upstream"
+        | "change"
         | "connections_max"
         | "duration_ms"
         | "duration_s"
         | "end"
         | "file"
         | "format"
+        | "generation"
         | "got_bytes"
         | "id"
         | "ip"
         | "key"
+        | "keys"
         | "left"
         | "level"
         | "lost"
@@ -58,6 +61,7 @@ pub(super) fn class(field: &str) -> Class {
         | "relayed"
         | "repeated"
         | "request_bytes"
+        | "result"
         | "socket"
         | "status"
         | "tcp"
@@ -74,6 +78,7 @@ pub(super) fn class(field: &str) -> Class {
         | "udp"
         | "upstream_connections_max"
         | "upstream_ms"
+        | "valid_until"
         | "vendor"
         | "wanted_bytes"
         | "watchdog_usec"
@@ -83,7 +88,7 @@ pub(super) fn class(field: &str) -> Class {
         "host" => Class::Host,
         "path" => Class::Path,
         "cause" | "error" => Class::Prose,
-        "report" | "warning" => Class::Quotation,
+        "changes" | "report" | "warning" => Class::Quotation,
         _ => Class::Unknown,
     }
 }
