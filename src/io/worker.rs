@@ -4,6 +4,7 @@
 //! it. An error of one socket is counted and never ends the loop; nothing in it blocks.
 
 use crate::io::arena::Arena;
+use crate::io::census::Census;
 use crate::io::inbox::Inbox;
 use crate::io::listener::Listener;
 use crate::io::media::Placement;
@@ -52,6 +53,7 @@ const PAUSE: Duration = Duration::from_micros(60);
 
 /// What a worker is made of; unlike the worker, it can be sent to its thread.
 pub struct Seed {
+    pub index: usize,
     pub listeners: Vec<Listener>,
     pub inbox: Arc<Inbox>,
     pub stats: Arc<WorkerStats>,
@@ -86,6 +88,7 @@ pub struct Worker {
     pub(super) placement: Arc<Placement>,
     pub(super) stream_queue_bytes_max: usize,
     pub(super) stream_idle: Duration,
+    pub(super) census: Census,
     inbox: Arc<Inbox>,
     next_tick: Option<Instant>,
     /// When the counts, which have changed, are to be published.
@@ -122,6 +125,7 @@ impl Worker {
             placement: seed.placement,
             stream_queue_bytes_max: seed.stream_queue_bytes_max,
             stream_idle: Duration::from_secs(seed.stream_idle_s),
+            census: Census::of_worker(seed.index),
             inbox: seed.inbox,
             next_tick: None,
             publish_at: None,
@@ -152,6 +156,7 @@ impl Worker {
                 }
             }
             let fired = self.handle_timers();
+            self.run_errand();
             self.flush();
             self.publish_in_time(fired || !events.is_empty());
             let calls = self.counts.relays.receive_calls - before.receive_calls;
@@ -196,8 +201,11 @@ impl Worker {
         if mail.draining {
             self.core.set_draining();
             self.publish_allocations();
-            self.stats.draining.store(true, Ordering::Release);
+        } else {
+            self.core.set_accepting();
         }
+        self.stats.draining.store(mail.draining, Ordering::Release);
+        self.census.add(mail.errands);
         for stream in mail.accepted {
             self.take_over(stream);
         }
@@ -206,6 +214,9 @@ impl Worker {
 
     /// How long the next wait may be; `None` without anything to wait for but events.
     fn timeout(&self) -> Option<Duration> {
+        if !self.census.is_idle() {
+            return Some(Duration::ZERO);
+        }
         let due = [self.core.poll_timeout(), self.next_tick, self.publish_at];
         let due = due.into_iter().flatten().min()?;
         Some(due.saturating_duration_since(self.now.instant()))
