@@ -4,6 +4,7 @@
 //! `current_thread` runtime each, with listeners of its own), and the main thread (signals, admin).
 //! Nothing is served before everything that can fail has succeeded.
 
+mod control;
 mod credentials;
 mod reload;
 mod signalling;
@@ -17,6 +18,7 @@ use anyhow::Context as _;
 use start::Bound;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -37,7 +39,7 @@ pub enum Source {
 
 /// Serves until a signal ends it. An error means that it could not start.
 pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
-    let log = telemetry::init(&config.log).context("cannot set up the log")?;
+    let log = Arc::new(telemetry::init(&config.log).context("cannot set up the log")?);
     let bound = Bound::new(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -46,7 +48,7 @@ pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, async {
         let mut signals = Signals::new()?;
-        let mut running = bound.start(&source)?;
+        let mut running = bound.start(&source, &log)?;
         while signals.next().await == Asked::Reload {
             match &source {
                 Source::File(path) => reload::reload(&mut running, &log, path),

@@ -24,6 +24,11 @@ impl Now {
         self.unix.as_secs()
     }
 
+    /// Since 1970 (UTC), with its fraction of a second: for what is shown to programs.
+    pub fn unix(self) -> Duration {
+        self.unix
+    }
+
     /// Both clocks moved on by `step` (simulations).
     pub fn advanced(self, step: Duration) -> Self {
         Self {

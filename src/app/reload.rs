@@ -1,7 +1,7 @@
 //! SIGHUP: the file is read again, and takes effect as a whole or not at all.
 //!
 //! Live allocations keep the key that they were made with, live tunnels and requests their settings. What only a restart
-//! can change (listeners, workers, the relayed port range, the admin listener) is named and left as it is.
+//! can change (listeners, workers, the relayed port range, the admin listener but for its token) is named and left as it is.
 
 use super::credentials;
 use super::start::Running;
@@ -39,12 +39,19 @@ pub fn reload(running: &mut Running, log: &telemetry::Handle, path: &Path) {
         );
     }
     info!(file = %path.display(), "reloaded");
+    let mut admin = running.config.admin.clone();
+    // Another address may be another need for a token: that comes together, at a restart.
+    if admin.listen == new.admin.listen {
+        running.admin_state.set_token(new.admin.token.as_ref());
+        admin.token.clone_from(&new.admin.token);
+    }
     running.config = Config {
         io: running.config.io.clone(),
         listen: running.config.listen.clone(),
-        admin: running.config.admin.clone(),
+        admin,
         ..new
     };
+    running.control.set_config(&running.config);
 }
 
 /// Everything that can fail is tried on the side first.
@@ -80,7 +87,11 @@ fn restart_only(old: &Config, new: &Config) -> Vec<&'static str> {
             "tls (switched on or off)",
             old.tls.is_some() != new.tls.is_some(),
         ),
-        ("admin.listen", old.admin != new.admin),
+        (
+            "admin.listen, admin.coturn_metrics",
+            (old.admin.listen, old.admin.coturn_metrics)
+                != (new.admin.listen, new.admin.coturn_metrics),
+        ),
         ("log.format", old.log.format != new.log.format),
         ("proxy.test_page", old.test_page != new.test_page),
     ];

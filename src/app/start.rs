@@ -1,6 +1,7 @@
 //! Bind, then start: everything that can fail fails before anything is served.
 
 use super::Source;
+use super::control::Control;
 use super::credentials::{self, Hook};
 use super::signalling;
 use crate::addr::Family;
@@ -22,7 +23,7 @@ use crate::sys::holder::{Protocol, holder};
 use crate::sys::limits::{self, Capacity};
 use crate::sys::rng::SystemRng;
 use crate::tls::CertificateSource;
-use crate::{external_ip, tls, turn};
+use crate::{external_ip, telemetry, tls, turn};
 use anyhow::Context as _;
 use std::fmt;
 use std::io::{ErrorKind, Write};
@@ -80,7 +81,11 @@ impl Bound {
     }
 
     /// Starts the threads and says what is served. Runs inside the main thread's `LocalSet`.
-    pub fn start(mut self, source: &Source) -> anyhow::Result<Running> {
+    pub fn start(
+        mut self,
+        source: &Source,
+        log: &Arc<telemetry::Handle>,
+    ) -> anyhow::Result<Running> {
         let addresses = Addresses {
             udp: self.media.udp_addresses(),
             tcp: self.listeners.tcp_addresses(),
@@ -119,7 +124,21 @@ impl Bound {
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
         service.metrics().register(metrics.registry_mut());
-        let admin_state = AdminState::new(Arc::new(metrics));
+        if self.config.admin.coturn_metrics {
+            media.coturn_metrics().register(metrics.registry_mut());
+        }
+        let admin_counts = admin::Counts::default();
+        admin_counts.register(metrics.registry_mut());
+        let admin_state = AdminState::new(Arc::new(metrics), admin_counts, &self.config.admin);
+        let control = Control::new(
+            media.clone(),
+            Arc::clone(&self.proxy),
+            Arc::clone(&listen_shared),
+            Arc::clone(log),
+            addresses.clone(),
+            &self.config,
+        );
+        admin_state.set_control(Arc::clone(&control) as Arc<dyn admin::Control>);
         let admin = match self.admin {
             Some(admin) => Some(
                 admin
@@ -177,6 +196,7 @@ impl Bound {
             listen: listen_shared,
             proxy: self.proxy,
             admin_state,
+            control,
             _admin: admin,
             draining,
             ended,
@@ -374,7 +394,8 @@ pub struct Running {
     pub media: MediaHandle,
     listen: Arc<listen::Shared>,
     pub proxy: Arc<Proxy>,
-    admin_state: Arc<AdminState>,
+    pub admin_state: Arc<AdminState>,
+    pub control: Arc<Control>,
     _admin: Option<admin::Running>,
     draining: watch::Sender<bool>,
     ended: watch::Sender<bool>,

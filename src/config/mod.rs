@@ -14,6 +14,7 @@ mod read;
 pub mod report;
 mod secrets;
 mod section;
+mod shown;
 mod source;
 mod syntax;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod warn;
 
 pub use machine::Machine;
 pub use report::{Problem, Report, Severity};
+pub use shown::{Origin, Shown, ShownValue};
 pub use values::{show_duration, show_size};
 
 use crate::{admin, credentials, io, listen, proxy, telemetry, tls, turn};
@@ -64,6 +66,8 @@ pub struct Config {
     pub credentials: credentials::Settings,
     pub admin: admin::Settings,
     pub log: telemetry::Settings,
+    /// The same as it is shown to the operator.
+    pub shown: Shown,
 }
 
 /// A usable configuration and what is questionable about it.
@@ -224,11 +228,13 @@ fn resolve(text: &str, file: &str, around: &Surroundings<'_>) -> Result<(Loaded,
     }
     let failed = reader.has_errors();
     let has_secrets = reader.has_masks();
+    let shown = shown::of(file, document.get_ref(), &reader.known(), &reader.masks());
     let mut problems = reader.problems(file, &source);
     if failed {
         return Err(Report { problems });
     }
-    let config = parts.into_config(around.machine);
+    let mut config = parts.into_config(around.machine);
+    config.shown = shown;
     problems.extend(warn::about_machine(&config, around.machine));
     let loaded = Loaded {
         config,
@@ -260,7 +266,7 @@ impl Parts {
             turn: read::turn::read(&root.table("turn"), around),
             proxy: read::proxy::read(&root.table("proxy"), around),
             credentials: read::credentials::read(&root.table("credentials"), around),
-            admin: read::admin::read(&root.table("admin")),
+            admin: read::admin::read(&root.table("admin"), around),
             log: read::log::read(&root.table("log")),
         }
     }
@@ -325,8 +331,11 @@ impl Parts {
             credentials: self.credentials.settings,
             admin: admin::Settings {
                 listen: self.admin.listen.map(|addr| addr.value),
+                token: self.admin.token,
+                coturn_metrics: self.admin.coturn_metrics,
             },
             log: self.log,
+            shown: Shown::default(),
         }
     }
 }

@@ -415,12 +415,7 @@ fn first<T>(mut all: impl Iterator<Item = T>, max: usize) -> Vec<T> {
 
 impl Ending {
     /// `None` when the answer has been given.
-    fn step(
-        mut self,
-        core: &mut turn::Server,
-        now: Now,
-        from: &mut Option<u32>,
-    ) -> Option<Self> {
+    fn step(mut self, core: &mut turn::Server, now: Now, from: &mut Option<u32>) -> Option<Self> {
         for (slot, id) in self
             .found
             .split_off(self.found.len().saturating_sub(ENDS_PER_ROUND))

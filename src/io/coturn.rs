@@ -34,7 +34,9 @@ const TRAFFIC: [Part; 8] = [
     ("rcvb", "received bytes", |t| t.to_peer_bytes),
     ("sentp", "sent packets", |t| t.to_client_packets),
     ("sentb", "sent bytes", |t| t.to_client_bytes),
-    ("peer_rcvp", "peer received packets", |t| t.to_client_packets),
+    ("peer_rcvp", "peer received packets", |t| {
+        t.to_client_packets
+    }),
     ("peer_rcvb", "peer received bytes", |t| t.to_client_bytes),
     ("peer_sentp", "peer sent packets", |t| t.to_peer_packets),
     ("peer_sentb", "peer sent bytes", |t| t.to_peer_bytes),
@@ -144,11 +146,9 @@ const COUNTERS: [(&str, &str, Number); 11] = [
                 .sum()
         },
     ),
-    (
-        "turn_udp_recvmmsg_calls",
-        "recvmmsg() calls",
-        |io, _| io.listeners.receive_calls + io.relays.receive_calls,
-    ),
+    ("turn_udp_recvmmsg_calls", "recvmmsg() calls", |io, _| {
+        io.listeners.receive_calls + io.relays.receive_calls
+    }),
     (
         "turn_udp_recvmmsg_packets",
         "Datagrams received by recvmmsg()",
