@@ -20,8 +20,6 @@ pub(super) struct Call {
     pub headers: HeaderMap,
     /// Empty for GET and HEAD.
     pub body: Bytes,
-    /// It has brought the token, or there is none.
-    pub trusted: bool,
 }
 
 pub(super) type Handling = Pin<Box<dyn Future<Output = Result<Reply, Fault>> + Send>>;
@@ -164,5 +162,26 @@ mod tests {
             let same = |other: &&Route| other.method == route.method && other.path == route.path;
             assert!(!ROUTES.iter().skip(index + 1).any(|other| same(&other)));
         }
+    }
+
+    #[test]
+    fn every_route_is_described_and_nothing_else_is() {
+        let description: serde_json::Value =
+            serde_json::from_str(crate::admin::OPENAPI).expect("JSON");
+        let paths = description["paths"].as_object().expect("paths");
+        let mut described: Vec<String> = paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().expect("methods").keys();
+                methods.map(move |method| format!("{} {path}", method.to_ascii_uppercase()))
+            })
+            .collect();
+        described.sort();
+        let mut routes: Vec<String> = ROUTES
+            .iter()
+            .map(|route| format!("{} {}", route.method, route.path))
+            .collect();
+        routes.sort();
+        assert_eq!(described, routes);
     }
 }

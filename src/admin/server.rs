@@ -254,10 +254,20 @@ async fn answer(request: Request<Incoming>, client: SocketAddr, state: Arc<Admin
     let (method, status) = (method_label(&parts.method), reply.status().as_u16());
     state.counts.count(route, method, status);
     if parts.method != Method::GET && parts.method != Method::HEAD {
-        let id = id.as_deref();
-        tracing::info!(%client, method, route, id, status, "admin request");
+        log_change(client, method, route, id.as_deref(), status);
     }
     reply
+}
+
+/// A line for each request that was to change something. Of those that were not let in only the count is kept, unless
+/// somebody looks closer: a stranger must not fill the log.
+fn log_change(client: SocketAddr, method: &str, route: &str, id: Option<&str>, status: u16) {
+    match status {
+        401 | 403 | 429 => {
+            tracing::debug!(%client, method, route, id, status, "admin request refused");
+        }
+        _ => tracing::info!(%client, method, route, id, status, "admin request"),
+    }
 }
 
 async fn carry_out(
@@ -267,7 +277,7 @@ async fn carry_out(
     state: &Arc<AdminState>,
     found: Found,
 ) -> Result<Reply, Fault> {
-    let trusted = admit(parts, client.ip(), state)?;
+    admit(parts, client.ip(), state)?;
     guard::check_origin(&parts.method, &parts.headers)?;
     let (route, id) = match found {
         Found::Route(route, id) => (route, id),
@@ -284,24 +294,22 @@ async fn carry_out(
         query: Query::parse(parts.uri.query())?,
         headers: parts.headers.clone(),
         body,
-        trusted,
     };
     (route.handle)(call).await
 }
 
-/// Whether the request may be looked at, and whether it has brought the token or needs none.
-fn admit(parts: &request::Parts, client: IpAddr, state: &AdminState) -> Result<bool, Fault> {
+/// Whether the request may be looked at: it brings the token or needs none.
+fn admit(parts: &request::Parts, client: IpAddr, state: &AdminState) -> Result<(), Fault> {
     let Some(token) = state.token() else {
-        guard::check_host(&parts.uri, &parts.headers)?;
-        return Ok(true);
+        return guard::check_host(&parts.uri, &parts.headers);
     };
     if OPEN.contains(&parts.uri.path()) {
-        return Ok(state.access.knows(token, &parts.headers));
+        return Ok(());
     }
     let now = clock::now().instant();
     let judgement = state.access.judge(token, &parts.headers, client, now);
     let fault = match judgement {
-        Judgement::Good => return Ok(true),
+        Judgement::Good => return Ok(()),
         Judgement::Missing | Judgement::Wrong => Fault::Unauthorized,
         Judgement::Limited => Fault::TooManyFailures,
     };

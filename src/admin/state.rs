@@ -133,8 +133,8 @@ impl AdminState {
         }
     }
 
-    /// Whether the server is ready, and what says so; with the listeners' addresses if they may be shown.
-    pub(super) fn readiness(&self, show_addresses: bool) -> (bool, impl Serialize + use<>) {
+    /// Whether the server is ready, and what says so, with the listeners' addresses.
+    pub(super) fn readiness(&self) -> (bool, impl Serialize + use<>) {
         let (ready, state, addresses) = match self.phase().clone() {
             Phase::Starting => (false, "starting", None),
             Phase::Ready(addresses) => (true, "ready", Some(addresses)),
@@ -143,7 +143,7 @@ impl AdminState {
         let readiness = Readiness {
             ready,
             state,
-            addresses: addresses.filter(|_| show_addresses),
+            addresses,
         };
         (ready, readiness)
     }

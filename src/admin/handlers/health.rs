@@ -23,7 +23,7 @@ pub async fn healthz(_: Call) -> Result<Reply, Fault> {
 }
 
 pub async fn readyz(call: Call) -> Result<Reply, Fault> {
-    let (ready, body) = call.state.readiness(call.trusted);
+    let (ready, body) = call.state.readiness();
     let status = match ready {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
