@@ -3,6 +3,7 @@
 //! Exit codes: 0, 1 cannot start, 64 bad configuration or bad usage (`EX_USAGE`). Configuration problems go to
 //! standard error, results to standard output.
 
+mod import;
 mod snippet;
 
 use crate::check::{Outcome, Peer, Plan, judge_peer};
@@ -100,6 +101,9 @@ enum Command {
     /// Print client code for this configuration: what to write into a vendor's SDK
     #[command(after_help = snippet::HELP)]
     Snippet(snippet::Asked),
+    /// Make a configuration from coturn's turnserver.conf
+    #[command(after_help = import::HELP)]
+    ImportCoturn(import::Asked),
     /// Print the version
     Version,
 }
@@ -134,6 +138,7 @@ pub fn run() -> ExitCode {
             Ok(text) => print(text.trim_end()),
             Err(report) => refuse(&report),
         },
+        Some(Command::ImportCoturn(arguments)) => import::run(&arguments),
         Some(Command::Vendors { name, toml }) => print(&presets(name.as_deref(), toml)),
         Some(Command::Version) => print(concat!("relayd ", env!("CARGO_PKG_VERSION"))),
     }

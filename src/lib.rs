@@ -12,6 +12,7 @@ pub mod credentials;
 pub mod entropy;
 pub mod external_ip;
 pub mod first_try;
+pub mod import;
 pub mod io;
 pub mod ip_rules;
 pub mod limits;

@@ -264,9 +264,9 @@ async fn answer(request: Request<Incoming>, client: SocketAddr, state: Arc<Admin
 fn log_change(client: SocketAddr, method: &str, route: &str, id: Option<&str>, status: u16) {
     match status {
         401 | 403 | 429 => {
-            tracing::debug!(%client, method, route, id, status, "admin request refused");
+            tracing::debug!(asked_by = %client, method, route, id, status, "admin request refused");
         }
-        _ => tracing::info!(%client, method, route, id, status, "admin request"),
+        _ => tracing::info!(asked_by = %client, method, route, id, status, "admin request"),
     }
 }
 

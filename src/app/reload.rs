@@ -15,20 +15,25 @@ use tracing::{error, info, warn};
 
 /// Reads the file and puts it into force, or says in the log what is wrong with it.
 pub fn reload(running: &mut Running, log: &telemetry::Handle, path: &Path) {
+    // Whatever the file says: a rotated log must not wait until its mistakes are mended.
+    if let Err(cause) = log.reopen() {
+        let cause = anyhow::Error::new(cause);
+        warn!(cause = %format_args!("{cause:#}"), "the log goes on in the file that was open");
+    }
     let loaded = match config::load(path, &|name| std::env::var(name).ok()) {
         Ok(loaded) => loaded,
         Err(report) => {
-            error!(file = %path.display(), "the configuration stays as it was: the file has problems\n{report}");
+            error!(file = %path.display(), %report, "the configuration stays as it was: the file has problems, which `relayd check` lists");
             return;
         }
     };
     for warning in &loaded.warnings {
-        warn!("{warning}");
+        warn!(%warning, "configuration");
     }
     let mut new = loaded.config;
     running.facts.complete(&mut new);
     if let Err(cause) = apply(running, log, &new) {
-        error!(file = %path.display(), "the configuration stays as it was: {cause:#}");
+        error!(file = %path.display(), cause = %format_args!("{cause:#}"), "the configuration stays as it was");
         return;
     }
     let kept = restart_only(&running.config, &new);
@@ -56,7 +61,7 @@ pub fn reload(running: &mut Running, log: &telemetry::Handle, path: &Path) {
 
 /// Everything that can fail is tried on the side first.
 fn apply(running: &Running, log: &telemetry::Handle, new: &Config) -> anyhow::Result<()> {
-    telemetry::parse_level(&new.log.level)?;
+    let prepared = log.prepare(&new.log)?;
     drop(Proxy::new(new.proxy.clone())?);
     if let Some(settings) = &new.tls {
         drop(tls::Store::load(settings)?);
@@ -65,7 +70,7 @@ fn apply(running: &Running, log: &telemetry::Handle, new: &Config) -> anyhow::Re
         store.reload(settings)?;
     }
     running.proxy.replace(new.proxy.clone())?;
-    log.set_level(&new.log.level)?;
+    log.commit(prepared)?;
     running.media.set_settings(Arc::new(new.turn.clone()));
     let served = credentials::settings(new, &running.addresses);
     running.credentials.replace(served);
@@ -92,7 +97,6 @@ fn restart_only(old: &Config, new: &Config) -> Vec<&'static str> {
             (old.admin.listen, old.admin.coturn_metrics)
                 != (new.admin.listen, new.admin.coturn_metrics),
         ),
-        ("log.format", old.log.format != new.log.format),
         ("proxy.test_page", old.test_page != new.test_page),
     ];
     changed

@@ -124,6 +124,7 @@ impl Bound {
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
         service.metrics().register(metrics.registry_mut());
+        telemetry::register_metrics(metrics.registry_mut());
         if self.config.admin.coturn_metrics {
             media.coturn_metrics().register(metrics.registry_mut());
         }

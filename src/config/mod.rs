@@ -23,7 +23,8 @@ mod values;
 mod warn;
 
 pub use machine::Machine;
-pub use report::{Problem, Report, Severity};
+pub use nearest::nearest;
+pub use report::{Place, Problem, Report, Severity};
 pub use shown::{Origin, Shown, ShownValue};
 pub use values::{show_duration, show_size};
 
@@ -166,6 +167,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     values::parse_duration(text).map_err(|wrong| wrong.label)
 }
 
+/// A host name in lower case; the error says what is accepted.
+pub fn parse_host(text: &str) -> Result<String, String> {
+    hosts::parse_host(text).map_err(|wrong| wrong.label)
+}
+
 fn read_file(path: &Path, name: &str) -> Result<String, Report> {
     let refuse = |message: String, label: String, help: &str| {
         Err(Report::of_file(name, message, label, help))
@@ -267,7 +273,7 @@ impl Parts {
             proxy: read::proxy::read(&root.table("proxy"), around),
             credentials: read::credentials::read(&root.table("credentials"), around),
             admin: read::admin::read(&root.table("admin"), around),
-            log: read::log::read(&root.table("log")),
+            log: read::log::read(&root.table("log"), around),
         }
     }
 

@@ -1,5 +1,6 @@
-//! The only unsafe code: batched UDP, socket options, readiness, limits; and the system's clocks and randomness.
+//! The only unsafe code: batched UDP, socket options, readiness, limits, memory files; and the system's clocks and randomness.
 
+pub mod access;
 pub mod clock;
 pub mod control;
 pub mod epoll;
@@ -7,6 +8,7 @@ pub mod errors;
 pub mod holder;
 pub mod interfaces;
 pub mod limits;
+pub mod memfd;
 pub mod name;
 pub mod recv;
 pub mod rng;

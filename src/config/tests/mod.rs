@@ -232,8 +232,10 @@ redirects = 0
 [admin]
 listen = "off"
 [log]
+to = "stderr"
 format = "json"
 level = "debug"
+privacy = true
 "#;
     let config = parse_text(text).unwrap_or_else(|r| panic!("{r}")).config;
     let ip = |text: &str| text.parse::<std::net::IpAddr>().expect("an address");
@@ -318,6 +320,8 @@ level = "debug"
     assert!(config.test_page);
     assert_eq!(config.admin.listen, None);
     assert_eq!(config.log.format, telemetry::Format::Json);
+    assert!(config.log.privacy);
+    assert_eq!(config.log.to, telemetry::Destination::Stderr);
 }
 
 #[test]
