@@ -1,8 +1,9 @@
 //! Requests that are not carried out: strangers, foreign pages, nonsense, too much of anything.
 
-use crate::api::Api;
+use crate::api::{Api, until};
 use crate::support::client::Kind;
 use crate::support::subject::{Setup, Subject};
+use crate::tunnels::echoing;
 use std::net::TcpStream;
 
 const TOKEN: &str = "correct-horse-battery-staple";
@@ -346,4 +347,28 @@ fn too_much_of_anything_is_refused_and_the_listener_lives_on() {
     let garbage = api.raw(b"\x16\x03\x01\x00\xa5\x01\x00\r\n\r\n");
     assert!(garbage.is_none_or(|answer| answer.status == 400));
     assert_eq!(api.get("/healthz").status, 200);
+}
+
+#[test]
+fn a_reload_puts_another_token_in_force() {
+    let files = vec![("admin.token", TOKEN.to_owned())];
+    let (_origin, relayd) = echoing("token = \"file:admin.token\"", files);
+    assert_eq!(
+        Api::with_token(relayd.admin, TOKEN).get("/version").status,
+        200
+    );
+    std::fs::write(
+        relayd.directory().join("admin.token"),
+        "another-token-than-that",
+    )
+    .expect("a file");
+    relayd.reload(|text| text);
+    let api = Api::with_token(relayd.admin, "another-token-than-that");
+    // Wrong ones are counted: so it is waited for by what the log says.
+    relayd.wait_for_log("the reload", |line| line.contains("\"reloaded\""));
+    until("the new token is good", || {
+        (api.get("/version").status == 200).then_some(())
+    });
+    let old = Api::with_token(relayd.admin, TOKEN).get("/version");
+    assert_eq!(old.status, 401);
 }
