@@ -2,7 +2,7 @@
 
 use crate::addr::{ClientAddr, FiveTuple, PeerAddr, Transport};
 use crate::io::arena::{Arena, LAYOUT};
-use crate::io::outbox::{Chain, Item, Outbox, Payload};
+use crate::io::outbox::{Chain, Item, Margins, Outbox, Payload};
 use crate::io::token::{Link, Token};
 use crate::io::worker::Worker;
 use crate::sys::errors::{Origin, SocketError, take_error};
@@ -85,7 +85,7 @@ impl Worker {
             .core
             .handle_client(self.now, &from, link, bytes, &mut self.relays);
         self.take_output();
-        self.carry_out(verdict, payload);
+        self.carry_out(verdict, payload, Margins::SLOT);
     }
 
     pub(super) fn read_relay(&mut self, relay: RelayId) {
@@ -111,7 +111,7 @@ impl Worker {
                 let from = PeerAddr::new(received.from);
                 let verdict = self.core.handle_peer(self.now, relay, from, bytes);
                 self.take_output();
-                self.carry_out(verdict, payload);
+                self.carry_out(verdict, payload, Margins::SLOT);
             }
         }
     }
@@ -128,8 +128,8 @@ impl Worker {
         Payload::Owned { bytes, range }
     }
 
-    /// Queues what the verdict says about `received`.
-    pub(super) fn carry_out(&mut self, verdict: Verdict, received: Payload) {
+    /// Queues what the verdict says about `received`, around which `margins` may be overwritten.
+    pub(super) fn carry_out(&mut self, verdict: Verdict, received: Payload, margins: Margins) {
         match verdict {
             Verdict::Consumed => {}
             Verdict::ToPeer {
@@ -138,6 +138,11 @@ impl Worker {
                 payload,
                 dont_fragment,
             } => {
+                if let Some(owner) = self.relays.owner(peer.socket_addr()) {
+                    let margins = margins.around(&payload, received.len());
+                    self.hand_over(relay, owner, peer, (received.narrowed(payload), margins));
+                    return;
+                }
                 let Some(socket) = self.relays.get_mut(relay) else {
                     return;
                 };
@@ -147,7 +152,8 @@ impl Worker {
                     .push(&mut socket.chain, Token::Relay(relay), item);
             }
             Verdict::ToClient { client, prefix } => {
-                if let Some(framed) = received.framed(&prefix, &mut self.arena) {
+                let framed = received.framed(&prefix, margins, &mut self.arena);
+                if let Some(framed) = framed {
                     self.queue_for_client(&client, framed, true);
                 }
             }
@@ -215,6 +221,7 @@ impl Worker {
                 Token::Wake => {}
             }
         }
+        self.flush_crossing();
         self.outbox.clear();
         self.arena.reset();
     }

@@ -4,8 +4,10 @@ use crate::accepted::Accepted;
 use crate::addr::FiveTuple;
 use crate::io::census::{self, Errand, Filter, Listed, Query, Unanswered};
 use crate::io::coturn::CoturnMetrics;
+use crate::io::crossing::Crossings;
 use crate::io::inbox::Inbox;
 use crate::io::listener::{self, Listener};
+use crate::io::local::LocalRelays;
 use crate::io::metrics::{Metrics, WorkerStats};
 use crate::io::ports::{PortPool, Reservations};
 use crate::io::relay::RelayShared;
@@ -68,9 +70,17 @@ impl Media {
                 Box::new(SystemRng),
             ),
             reservations: Reservations::default(),
+            local: LocalRelays::default(),
             buffer_bytes: settings.relay_buffer_bytes,
         });
         let placement = Arc::new(Placement::default());
+        let crossings = Arc::new(Crossings::new(workers));
+        let mut inboxes = Vec::with_capacity(workers);
+        for worker in 0..workers {
+            let waker = Waker::new().map_err(|source| BindError::Worker { worker, source })?;
+            inboxes.push(Arc::new(Inbox::new(waker)));
+        }
+        let inboxes: Arc<[Arc<Inbox>]> = inboxes.into();
         let mut seeds = Vec::with_capacity(workers);
         let mut faces = Vec::with_capacity(workers);
         for (index, listeners) in listeners.into_iter().enumerate() {
@@ -78,7 +88,7 @@ impl Media {
                 worker: index,
                 source,
             };
-            let inbox = Arc::new(Inbox::new(Waker::new().map_err(failed)?));
+            let inbox = Arc::clone(&inboxes[index]);
             let stats = Arc::new(WorkerStats::default());
             faces.push(WorkerFace {
                 inbox: Arc::clone(&inbox),
@@ -87,7 +97,8 @@ impl Media {
             seeds.push(worker::Seed {
                 index,
                 listeners,
-                inbox,
+                inboxes: Arc::clone(&inboxes),
+                crossings: Arc::clone(&crossings),
                 stats,
                 relays: Arc::clone(&relays),
                 turn: Arc::clone(&turn),

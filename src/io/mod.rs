@@ -6,11 +6,14 @@
 mod arena;
 pub mod census;
 mod coturn;
+mod crossing;
 mod datagrams;
 mod inbox;
 mod listener;
+mod local;
 mod media;
 mod metrics;
+mod neighbours;
 mod outbox;
 mod ports;
 mod relay;

@@ -5,6 +5,7 @@
 
 use crate::io::arena::Arena;
 use crate::io::census::Census;
+use crate::io::crossing::{Crossing, Crossings};
 use crate::io::inbox::Inbox;
 use crate::io::listener::Listener;
 use crate::io::media::Placement;
@@ -53,9 +54,12 @@ const PAUSE: Duration = Duration::from_micros(60);
 
 /// What a worker is made of; unlike the worker, it can be sent to its thread.
 pub struct Seed {
+    /// The worker's number, from 0.
     pub index: usize,
     pub listeners: Vec<Listener>,
-    pub inbox: Arc<Inbox>,
+    /// Of all workers, by number.
+    pub inboxes: Arc<[Arc<Inbox>]>,
+    pub crossings: Arc<Crossings>,
     pub stats: Arc<WorkerStats>,
     pub relays: Arc<RelayShared>,
     pub turn: Arc<turn::Settings>,
@@ -89,6 +93,9 @@ pub struct Worker {
     pub(super) stream_queue_bytes_max: usize,
     pub(super) stream_idle: Duration,
     pub(super) census: Census,
+    pub(super) index: usize,
+    pub(super) inboxes: Arc<[Arc<Inbox>]>,
+    pub(super) crossing: Crossing,
     inbox: Arc<Inbox>,
     next_tick: Option<Instant>,
     /// When the counts, which have changed, are to be published.
@@ -98,11 +105,8 @@ pub struct Worker {
 impl Worker {
     pub fn new(seed: Seed) -> io::Result<Self> {
         let epoll = Rc::new(seed.epoll);
-        epoll.add(
-            seed.inbox.waker.as_fd(),
-            Token::Wake.to_bits(),
-            Interest::Read,
-        )?;
+        let inbox = Arc::clone(&seed.inboxes[seed.index]);
+        epoll.add(inbox.waker.as_fd(), Token::Wake.to_bits(), Interest::Read)?;
         for (index, listener) in seed.listeners.iter().enumerate() {
             let token = Token::Listener(index as u32).to_bits();
             epoll.add(listener.socket.as_fd(), token, Interest::Read)?;
@@ -111,7 +115,7 @@ impl Worker {
         Ok(Self {
             core: turn::Server::new(seed.turn, seed.turn_shared, Box::new(SystemRng)),
             now,
-            relays: RelaySockets::new(Rc::clone(&epoll), seed.relays, now.instant()),
+            relays: RelaySockets::new(seed.index, Rc::clone(&epoll), seed.relays, now.instant()),
             listeners: seed.listeners,
             streams: Streams::default(),
             arena: Arena::default(),
@@ -126,7 +130,10 @@ impl Worker {
             stream_queue_bytes_max: seed.stream_queue_bytes_max,
             stream_idle: Duration::from_secs(seed.stream_idle_s),
             census: Census::of_worker(seed.index),
-            inbox: seed.inbox,
+            index: seed.index,
+            crossing: Crossing::new(seed.index, seed.crossings),
+            inboxes: seed.inboxes,
+            inbox,
             next_tick: None,
             publish_at: None,
         })
@@ -209,6 +216,7 @@ impl Worker {
         for stream in mail.accepted {
             self.take_over(stream);
         }
+        self.take_crossed();
         !mail.stopped
     }
 

@@ -58,8 +58,7 @@ impl Events {
     fn record(&self, event: &Event<'_>, now: Now) -> Record {
         let rules = self.rules.load();
         let metadata = event.metadata();
-        let debugged = rules.targets.would_enable(metadata.target(), &Level::DEBUG);
-        let reader = Reader::new(*metadata.level(), rules.privacy, debugged);
+        let reader = Reader::new(*metadata.level(), rules.privacy);
         Record::new(event, now, reader)
     }
 }

@@ -1,7 +1,6 @@
 //! What a log line may say about people: the one place that decides it, by the names of fields.
 //!
 //! - Credentials are in no field. Tokens that clients put into paths are blanked at every level.
-//! - A client's address is said where the level is `debug` or `trace`, and not above.
 //! - With `log.privacy`, lines of `info` and above have neither user names nor clients' addresses, whatever the level:
 //!   of their fields only those pass that are known here to hold no such thing.
 //!
@@ -94,18 +93,13 @@ pub(super) fn class(field: &str) -> Class {
 pub(super) struct Reader {
     /// `log.privacy` holds for this line.
     private: bool,
-    addresses: bool,
 }
 
 impl Reader {
-    /// `debugged`: whether the line's part of relayd is logged at `debug`.
-    pub fn new(level: Level, privacy: bool, debugged: bool) -> Self {
+    pub fn new(level: Level, privacy: bool) -> Self {
         // `tracing` orders levels by how much they let through: ERROR is the least.
         let private = privacy && level <= Level::INFO;
-        Self {
-            private,
-            addresses: debugged && !private,
-        }
+        Self { private }
     }
 
     /// Free text without the addresses that the reader may not know.
@@ -122,8 +116,9 @@ impl Reader {
 pub(super) fn shown(field: &str, text: String, reader: Reader) -> Option<String> {
     match class(field) {
         Class::Plain => Some(text),
-        Class::User | Class::Quotation | Class::Unknown => (!reader.private).then_some(text),
-        Class::Address => reader.addresses.then_some(text),
+        Class::User | Class::Address | Class::Quotation | Class::Unknown => {
+            (!reader.private).then_some(text)
+        }
         Class::Host if text.contains('@') => Some(BLANK.to_owned()),
         Class::Host => (!reader.private || !is_address(&text)).then_some(text),
         Class::Path if reader.private => Some(host_of_path(&text)),

@@ -451,14 +451,13 @@ fn a_destination_that_takes_nothing_keeps_neither_a_logger_nor_the_end_waiting()
 }
 
 #[test]
-fn a_user_and_a_client_are_said_as_level_and_privacy_want_it() {
+fn a_user_and_a_client_are_said_as_privacy_wants_it() {
     // Level in force, privacy, whether the user and the client are in the line of info, and in the one of debug.
     for (level, privacy, info, debug) in [
-        ("info", false, (true, false), None),
+        ("info", false, (true, true), None),
         ("info", true, (false, false), None),
         ("debug", false, (true, true), Some((true, true))),
         ("debug", true, (false, false), Some((true, true))),
-        ("info,relayd::other=debug", false, (true, false), None),
     ] {
         let mut log = Log::with(Settings {
             level: level.to_owned(),

@@ -151,19 +151,13 @@ fn with_privacy_neither_user_nor_client_is_in_the_log_and_an_allocation_keeps_it
 }
 
 #[test]
-fn without_privacy_a_user_is_named_and_a_client_only_at_debug() {
+fn without_privacy_a_user_and_a_client_are_named() {
     let said = log_of_traffic("");
     assert!(said.contains(&format!("user=\"{USER}\"")), "{said}");
-    for address in [CLIENT, FORWARDED] {
-        // A path may hold what looks like one: it is what the client asked for.
-        let mut named = said.lines().filter(|line| line.contains(address));
-        let of_request = |line: &str| line.contains(&format!("path=\"/{CLIENT}/x\""));
-        assert!(named.all(of_request), "{address} in {said}");
-    }
-    assert!(!said.contains(" client="), "{said}");
-
-    let said = log_of_traffic("level = \"debug\"");
-    let mut ended = lines(&said, &INFO_AND_ABOVE).filter(|line| line.contains("allocation ended"));
+    let mut ended = lines(&said, &INFO_AND_ABOVE)
+        .filter(|line| line.contains("allocation ended"))
+        .peekable();
+    assert!(ended.peek().is_some(), "{said}");
     assert!(
         ended.all(|line| line.contains(&format!("client={CLIENT}:"))),
         "{said}"

@@ -6,11 +6,9 @@ use super::support::client::{Kind, is_success, peer, peer_receive};
 use super::support::subject::{SECRET, SIGTERM, Setup};
 use serde_json::Value;
 
-/// Clients' addresses are said at `debug`, and not above.
-fn setup(log_format: &'static str) -> Setup {
+fn text_setup() -> Setup {
     Setup {
-        log_format,
-        log_level: "debug",
+        log_format: "text",
         ..Setup::default()
     }
 }
@@ -40,7 +38,7 @@ fn call(world: &World, kind: Kind) -> (String, String) {
 
 #[test]
 fn the_end_of_an_allocation_is_one_json_line_with_every_field() {
-    let mut world = World::new(setup("json"));
+    let mut world = World::new(Setup::default());
     for (kind, transport) in [(Kind::Udp, "udp"), (Kind::Tcp, "tcp"), (Kind::Tls, "tls")] {
         let (own, relayed) = call(&world, kind);
         let line = log_line(&world.subject, "allocation ended");
@@ -109,7 +107,7 @@ fn the_reason_tells_a_client_that_left_from_one_that_said_goodbye_and_from_a_sto
 
 #[test]
 fn each_request_and_tunnel_is_one_json_line_without_its_query() {
-    let mut world = World::new(setup("json"));
+    let mut world = World::new(Setup::default());
     assert_eq!(world.request("/api.example.com/x?token=s3cret-query"), 200);
     let line = log_line(&world.subject, "\"request\"");
     let line: Value = serde_json::from_str(&line).expect("JSON");
@@ -151,7 +149,7 @@ fn each_request_and_tunnel_is_one_json_line_without_its_query() {
 
 #[test]
 fn the_text_log_says_the_same_and_nothing_says_a_credential() {
-    let mut world = World::new(setup("text"));
+    let mut world = World::new(text_setup());
     let mut lines = Vec::new();
     let (own, relayed) = call(&world, Kind::Tls);
     let line = log_line(&world.subject, "allocation ended");

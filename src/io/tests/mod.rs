@@ -4,6 +4,7 @@ mod census;
 mod client;
 mod connections;
 mod datagrams;
+mod neighbours;
 mod slow_clients;
 
 use crate::accepted::Accepted;

@@ -1,13 +1,7 @@
 use super::*;
 
-const PUBLIC: Reader = Reader {
-    private: false,
-    addresses: false,
-};
-const PRIVATE: Reader = Reader {
-    private: true,
-    addresses: false,
-};
+const PUBLIC: Reader = Reader { private: false };
+const PRIVATE: Reader = Reader { private: true };
 
 #[test]
 fn tokens_in_paths_are_blanked_and_names_are_kept() {
