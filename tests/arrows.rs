@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "snippet",
             "stun",
             "sys",
+            "systemd",
             "telemetry",
             "tls",
             "turn",
@@ -34,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "admin",
             "app",
             "catalogue",
             "check",
@@ -91,6 +93,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("turn", &["limits", "stun"]),
     ("tls", &["sys"]),
     ("metrics", &["sys"]),
+    ("systemd", &["sys"]),
     ("telemetry", &["sys"]),
 ];
 

@@ -15,6 +15,7 @@ mod counts;
 mod guard;
 mod handlers;
 mod paging;
+pub mod probe;
 mod query;
 mod routes;
 mod server;
@@ -30,7 +31,7 @@ pub use control::{
 pub use counts::Counts;
 pub use paging::{CursorKey, Position};
 pub use server::{Admin, BindError, Running};
-pub use state::{Addresses, AdminState};
+pub use state::{Addresses, AdminState, ReloadRequest, Reloaded};
 
 use crate::secret::Secret;
 use std::net::SocketAddr;

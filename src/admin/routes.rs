@@ -2,7 +2,7 @@
 //! `openapi.json`; a test holds the two together.
 
 use super::answer::{Fault, Reply};
-use super::handlers::{allocations, config, drain, health, log_level, tunnels};
+use super::handlers::{allocations, config, drain, health, log_level, reload, tunnels};
 use super::query::Query;
 use super::state::AdminState;
 use bytes::Bytes;
@@ -57,6 +57,7 @@ pub(super) const ROUTES: &[Route] = routes![
     "GET" "/config" => config::show,
     "GET" "/log-level" => log_level::show,
     "PUT" "/log-level" => log_level::set,
+    "POST" "/reload" => reload::reload,
     "GET" "/drain" => drain::show,
     "POST" "/drain" => drain::begin,
     "DELETE" "/drain" => drain::take_back,

@@ -12,6 +12,7 @@ use arc_swap::ArcSwapOption;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio::sync::{mpsc, oneshot};
 
 /// The listeners with their real ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -19,6 +20,18 @@ pub struct Addresses {
     pub udp: Vec<SocketAddr>,
     pub tcp: Vec<SocketAddr>,
     pub tls: Vec<SocketAddr>,
+}
+
+/// A wish to reload: answered once the reload that follows it is over.
+pub type ReloadRequest = oneshot::Sender<Reloaded>;
+
+/// What came of a reload.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// The configuration in the file is in force.
+    pub ok: bool,
+    /// What to tell: JSON.
+    pub report: String,
 }
 
 /// Written by `app` as the server starts, serves and drains; read by every request.
@@ -29,6 +42,7 @@ pub struct AdminState {
     pub(super) access: Access,
     token: ArcSwapOption<TokenHash>,
     control: OnceLock<Arc<dyn Control>>,
+    reloads: OnceLock<mpsc::Sender<ReloadRequest>>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +80,7 @@ impl AdminState {
             access: Access::new(clock::now().instant(), u64::from_ne_bytes(seed)),
             token: ArcSwapOption::empty(),
             control: OnceLock::new(),
+            reloads: OnceLock::new(),
         };
         state.set_token(settings.token.as_ref());
         Arc::new(state)
@@ -82,9 +97,27 @@ impl AdminState {
         debug_assert!(first, "a server has one control");
     }
 
-    /// Every listener is open and served.
+    /// Who reloads; set once.
+    pub fn set_reloads(&self, reloads: mpsc::Sender<ReloadRequest>) {
+        // A second one is nobody's: the first is told of every wish.
+        let _ = self.reloads.set(reloads);
+    }
+
+    /// Asks for a reload and waits for its end; `None` while nobody reloads (the server starts or drains).
+    pub(super) async fn reload(&self) -> Option<Reloaded> {
+        let (request, answer) = oneshot::channel();
+        self.reloads.get()?.send(request).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Every listener is open and served, or others are after a reload, which takes no drain back.
     pub fn ready(&self, addresses: Addresses) {
-        *self.phase() = Phase::Ready(addresses);
+        let mut phase = self.phase();
+        *phase = match &*phase {
+            Phase::Starting | Phase::Ready(_) => Phase::Ready(addresses),
+            Phase::Draining(_) => Phase::Draining(addresses),
+            Phase::Stopping => Phase::Stopping,
+        };
     }
 
     /// The server stops: load balancers should look elsewhere, and no request brings it back.

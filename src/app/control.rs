@@ -24,7 +24,6 @@ pub struct Control {
     pub listen: Arc<listen::Shared>,
     pub log: Arc<telemetry::Handle>,
     started: Instant,
-    addresses: Addresses,
     in_force: ArcSwap<InForce>,
 }
 
@@ -40,24 +39,23 @@ impl Control {
         proxy: Arc<Proxy>,
         listen: Arc<listen::Shared>,
         log: Arc<telemetry::Handle>,
-        addresses: Addresses,
+        addresses: &Addresses,
         config: &Config,
     ) -> Arc<Self> {
-        let in_force = ArcSwap::from_pointee(InForce::of(config, &addresses));
+        let in_force = ArcSwap::from_pointee(InForce::of(config, addresses));
         Arc::new(Self {
             media,
             proxy,
             listen,
             log,
             started: clock::now().instant(),
-            addresses,
             in_force,
         })
     }
 
-    /// To be told of every configuration that is put in force.
-    pub fn set_config(&self, config: &Config) {
-        let in_force = InForce::of(config, &self.addresses);
+    /// To be told of every configuration that is put in force, and of what is bound then.
+    pub fn set_config(&self, config: &Config, addresses: &Addresses) {
+        let in_force = InForce::of(config, addresses);
         self.in_force.store(Arc::new(in_force));
     }
 }

@@ -38,6 +38,18 @@ pub struct Shown {
     pub values: Arc<BTreeMap<String, ShownValue>>,
 }
 
+impl Shown {
+    /// Shows these keys as `running` has them: what the file says of them is not in force.
+    pub fn keep<'k>(&mut self, running: &Self, keys: impl Iterator<Item = &'k str>) {
+        let values = Arc::make_mut(&mut self.values);
+        for key in keys {
+            if let Some(value) = running.values.get(key) {
+                values.insert(key.to_owned(), value.clone());
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Shown")

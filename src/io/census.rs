@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Slots that a round looks at.
@@ -283,8 +283,9 @@ impl Census {
         }
     }
 
-    pub fn is_idle(&self) -> bool {
-        self.errands.is_empty()
+    /// How long the worker may wait for packets: not at all while there is something to do.
+    pub fn patience(&self) -> Option<Duration> {
+        (!self.errands.is_empty()).then_some(Duration::ZERO)
     }
 
     pub fn add(&mut self, errands: VecDeque<Errand>) {

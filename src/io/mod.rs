@@ -8,8 +8,10 @@ pub mod census;
 mod coturn;
 mod crossing;
 mod datagrams;
+mod groups;
 mod inbox;
 mod listener;
+mod listeners;
 mod local;
 mod media;
 mod metrics;
@@ -27,6 +29,7 @@ mod write_queue;
 mod tests;
 
 pub use coturn::CoturnMetrics;
+pub use groups::{Orders, Plan};
 pub use media::{Media, MediaHandle};
 pub use metrics::Metrics;
 
@@ -80,6 +83,8 @@ pub enum BindError {
         addr: SocketAddr,
         source: std::io::Error,
     },
+    #[error("cannot listen on udp {addr}: its last socket is just being closed; try again")]
+    Closing { addr: SocketAddr },
     /// epoll or eventfd.
     #[error("cannot set up worker {worker}")]
     Worker {

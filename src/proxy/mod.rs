@@ -43,7 +43,7 @@ pub use connect::RootsError;
 pub use metrics::Metrics;
 pub use open_tunnels::OpenTunnel;
 pub use own::{BodyFault, Endpoint, Step, Then};
-pub use plane::{ConnectionInfo, Error, Local, Page, Proxy};
+pub use plane::{ConnectionInfo, Error, Local, Page, Prepared, Proxy};
 pub use resolve::{Addresses, Resolve, SystemResolver};
 
 use crate::ip_rules::IpRules;

@@ -42,16 +42,19 @@ pub(super) fn class(field: &str) -> Class {
         | "bytes"
         | "bytes_to_client"
         | "bytes_to_upstream"
+        | "change"
         | "connections_max"
         | "duration_ms"
         | "duration_s"
         | "end"
         | "file"
         | "format"
+        | "generation"
         | "got_bytes"
         | "id"
         | "ip"
         | "key"
+        | "keys"
         | "left"
         | "level"
         | "lost"
@@ -61,8 +64,11 @@ pub(super) fn class(field: &str) -> Class {
         | "repeated"
         | "request_bytes"
         | "route"
+        | "result"
+        | "socket"
         | "status"
         | "tcp"
+        | "threads"
         | "timeout_s"
         | "tls"
         | "to"
@@ -75,15 +81,17 @@ pub(super) fn class(field: &str) -> Class {
         | "udp"
         | "upstream_connections_max"
         | "upstream_ms"
+        | "valid_until"
         | "vendor"
         | "wanted_bytes"
+        | "watchdog_usec"
         | "workers" => Class::Plain,
         "name" | "user" | "username" => Class::User,
         "client" | "from" | "peer" | "remote" | "source" => Class::Address,
         "host" => Class::Host,
         "path" => Class::Path,
         "cause" | "error" => Class::Prose,
-        "report" | "warning" => Class::Quotation,
+        "changes" | "report" | "warning" => Class::Quotation,
         _ => Class::Unknown,
     }
 }

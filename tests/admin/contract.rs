@@ -193,6 +193,7 @@ fn every_answer_that_is_described_is_given_as_it_is_described() {
     answers_of_a_server_that_works(&mut contract, &api);
     refusals(&mut contract, &api);
     refusals_for_the_token(&mut contract);
+    reloads(&mut contract, &api, &relayd);
     endings(&mut contract, &api);
     answers_of_a_server_that_drains(&mut contract, &api, &relayd, &mut client);
     assert_eq!(contract.unseen(), Vec::new());
@@ -331,6 +332,22 @@ fn refusals_for_the_token(contract: &mut Contract) {
     }
 }
 
+/// Of a file that changes something, of one with a mistake, and of the first one again.
+fn reloads(contract: &mut Contract, api: &Api, relayd: &Relayd) {
+    let file = relayd.directory().join("relay.toml");
+    let first = std::fs::read_to_string(&file).expect("the configuration");
+    let another = first.replace("drain_timeout = \"5s\"", "drain_timeout = \"6s\"");
+    for (text, status) in [
+        (&another, 200),
+        (&format!("{first}\nnonsense = 1\n"), 422),
+        (&first, 200),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        let answer = contract.ask(api, "POST", "/reload", "/reload", &[], "");
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+}
+
 fn endings(contract: &mut Contract, api: &Api) {
     for (list, one) in [
         ("/allocations", "/allocations/{id}"),
@@ -368,4 +385,6 @@ fn answers_of_a_server_that_drains(
     });
     let late = contract.ask(api, "DELETE", "/drain", "/drain", &[], "");
     assert_eq!(late.status, 409);
+    let late = contract.ask(api, "POST", "/reload", "/reload", &[], "");
+    assert_eq!(late.status, 503);
 }

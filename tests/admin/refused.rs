@@ -137,6 +137,7 @@ fn a_page_of_another_site_changes_nothing_and_reads_nothing() {
         ("Sec-Fetch-Site", "same-site"),
     ] {
         for (method, target) in [
+            ("POST", "/reload"),
             ("DELETE", "/allocations?all=true"),
             ("POST", "/drain"),
             ("PUT", "/log-level"),

@@ -47,6 +47,12 @@ fn a_drain_refuses_new_calls_keeps_old_ones_and_can_be_taken_back() -> Outcome {
     assert!(subject.is_running(), "it does not end by itself");
     assert_eq!(api.post("/drain").status, 200, "twice is once");
 
+    assert_eq!(api.post("/reload").status, 200);
+    assert_eq!(
+        api.get("/readyz").status,
+        503,
+        "a reload takes no drain back"
+    );
     let back = api.delete("/drain").json();
     assert_eq!(back["draining"], false);
     assert_eq!(api.get("/readyz").json()["state"], "ready");

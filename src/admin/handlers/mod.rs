@@ -5,6 +5,7 @@ pub(super) mod config;
 pub(super) mod drain;
 pub(super) mod health;
 pub(super) mod log_level;
+pub(super) mod reload;
 pub(super) mod tunnels;
 
 use super::answer::Fault;

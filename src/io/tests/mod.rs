@@ -4,6 +4,7 @@ mod census;
 mod client;
 mod connections;
 mod datagrams;
+mod listeners;
 mod neighbours;
 mod slow_clients;
 
