@@ -42,6 +42,15 @@ impl Worker {
     /// False when nothing is left to be read.
     fn read_listener_once(&mut self, index: usize) -> bool {
         self.make_room(BATCH_MAX * LAYOUT.stride);
+        let listener = self.listeners.get_mut(index);
+        let is_leaving = listener.is_some_and(|listener| listener.leaving.is_some());
+        self.core.set_refusing(is_leaving);
+        let more = self.receive_from_clients(index);
+        self.core.set_refusing(false);
+        more
+    }
+
+    fn receive_from_clients(&mut self, index: usize) -> bool {
         let Some(listener) = self.listeners.get_mut(index) else {
             return false;
         };
@@ -63,11 +72,9 @@ impl Worker {
         };
         listener.burst = next_burst(burst, count);
         let bound = listener.socket.addr();
-        let is_leaving = listener.leaving.is_some();
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
         self.counts.listeners.received += count as u64;
-        self.core.set_refusing(is_leaving);
         for at in 0..count {
             if let Some(received) = self.receiver.get(at) {
                 self.note_listener_overflow(index, &received);
@@ -77,7 +84,6 @@ impl Worker {
                 self.handle_client_datagram(index, bound, server_ip, received.from, payload);
             }
         }
-        self.core.set_refusing(false);
         count >= usize::from(burst)
     }
 
