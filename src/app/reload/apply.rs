@@ -78,8 +78,8 @@ pub async fn prepare(
     log: &telemetry::Handle,
     config: Config,
 ) -> Result<Prepared, Refusal> {
-    // A level that was set since by other means stays, unless the file has changed.
-    let log_changed = running.config.log != config.log;
+    // A level that was set on the admin listener lasts until here.
+    let log_changed = !log.has(&config.log);
     let lines = log_changed.then(|| log.prepare(&config.log)).transpose();
     let lines = lines.map_err(refuse(Verdict::Log))?;
     let certificate =
