@@ -4,6 +4,7 @@
 //! `current_thread` runtime each, with listeners of its own), and the main thread (signals, admin).
 //! Nothing is served before everything that can fail has succeeded.
 
+mod control;
 mod credentials;
 mod reload;
 mod signalling;
@@ -22,6 +23,7 @@ use start::Bound;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -43,7 +45,7 @@ pub enum Source {
 
 /// Serves until a signal ends it. An error means that it could not start.
 pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
-    let log = telemetry::init(&config.log).context("cannot set up the log")?;
+    let log = Arc::new(telemetry::init(&config.log).context("cannot set up the log")?);
     let manager = Rc::new(Manager::new(
         |name| std::env::var_os(name),
         std::process::id(),
@@ -57,7 +59,7 @@ pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
     let served = tasks.block_on(&runtime, async {
         let mut signals = Signals::new()?;
         let (mut reloader, reloads) = Reloader::new();
-        let mut running = bound.start(&source, reloads)?;
+        let mut running = bound.start(&source, &log, reloads)?;
         let mut watch = Watch::new();
         watchdog::spawn(Rc::clone(&manager), running.threads());
         manager.ready("serving");

@@ -89,7 +89,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("io", &["limits", "stun", "sys", "turn"]),
     ("listen", &["limits", "sys", "tls"]),
     ("proxy", &["limits", "sys"]),
-    ("admin", &["metrics", "sys"]),
+    ("admin", &["metrics", "sys"]), // what it asks of the others it asks by a trait
     ("turn", &["limits", "stun"]),
     ("tls", &["sys"]),
     ("metrics", &["sys"]),

@@ -1,6 +1,7 @@
 //! Bind, then start: everything that can fail fails before anything is served.
 
 use super::Source;
+use super::control::Control;
 use super::credentials::{self, Hook};
 use super::reload;
 use super::signalling::{self, Pulse};
@@ -91,6 +92,7 @@ impl Bound {
     pub fn start(
         mut self,
         source: &Source,
+        log: &Arc<telemetry::Handle>,
         reloads: mpsc::Sender<ReloadRequest>,
     ) -> anyhow::Result<Running> {
         let addresses = Addresses {
@@ -124,7 +126,21 @@ impl Bound {
         self.proxy.metrics().register(metrics.registry_mut());
         service.metrics().register(metrics.registry_mut());
         telemetry::register_metrics(metrics.registry_mut());
-        let admin_state = AdminState::new(Arc::new(metrics));
+        if self.config.admin.coturn_metrics {
+            media.coturn_metrics().register(metrics.registry_mut());
+        }
+        let admin_counts = admin::Counts::default();
+        admin_counts.register(metrics.registry_mut());
+        let admin_state = AdminState::new(Arc::new(metrics), admin_counts, &self.config.admin);
+        let control = Control::new(
+            media.clone(),
+            Arc::clone(&self.proxy),
+            Arc::clone(&listen_shared),
+            Arc::clone(log),
+            &addresses,
+            &self.config,
+        );
+        admin_state.set_control(Arc::clone(&control) as Arc<dyn admin::Control>);
         admin_state.set_reloads(reloads);
         let admin = match self.admin {
             Some(admin) => Some(
@@ -197,6 +213,7 @@ impl Bound {
             listen: listen_shared,
             proxy: self.proxy,
             admin_state,
+            control,
             _admin: admin,
             draining,
             ended,
@@ -423,6 +440,7 @@ pub struct Running {
     pub listen: Arc<listen::Shared>,
     pub proxy: Arc<Proxy>,
     pub admin_state: Arc<AdminState>,
+    pub control: Arc<Control>,
     _admin: Option<admin::Running>,
     draining: watch::Sender<bool>,
     ended: watch::Sender<bool>,

@@ -55,7 +55,11 @@ pub fn keep_restart_only(running: &Config, new: &mut Config) {
     new.io.relay_ports = running.io.relay_ports;
     new.io.relay_buffer_bytes = running.io.relay_buffer_bytes;
     new.io.listener_buffer_bytes = running.io.listener_buffer_bytes;
-    new.admin.clone_from(&running.admin);
+    new.admin.coturn_metrics = running.admin.coturn_metrics;
+    // Another address may be another need for a token: they come together.
+    if new.admin.listen != running.admin.listen {
+        new.admin.clone_from(&running.admin);
+    }
     match (
         running.external_ip_stun.is_empty(),
         new.external_ip_stun.is_empty(),
@@ -77,7 +81,10 @@ fn entries(config: &Config) -> Vec<(&'static str, Value)> {
     entries.extend(proxy(config));
     entries.extend(proxy_timeouts_and_limits(config));
     entries.extend(credentials(config));
+    let token = config.admin.token.iter().cloned().collect();
     entries.push(("admin.listen", optional(config.admin.listen.as_ref())));
+    entries.push(("admin.token", Value::Hidden(token)));
+    entries.push(("admin.coturn_metrics", text(config.admin.coturn_metrics)));
     let format = match config.log.format {
         Format::Text => "text",
         Format::Json => "json",

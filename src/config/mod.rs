@@ -15,6 +15,7 @@ mod read;
 pub mod report;
 mod secrets;
 mod section;
+mod shown;
 mod source;
 mod syntax;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use entries::{KeyChange, changes, keep_restart_only};
 pub use machine::Machine;
 pub use nearest::nearest;
 pub use report::{Place, Problem, Report, Severity};
+pub use shown::{Origin, Shown, ShownValue};
 pub use values::{show_duration, show_size};
 
 use crate::{admin, credentials, io, listen, proxy, telemetry, tls, turn};
@@ -67,6 +69,8 @@ pub struct Config {
     pub credentials: credentials::Settings,
     pub admin: admin::Settings,
     pub log: telemetry::Settings,
+    /// The same as it is shown to the operator.
+    pub shown: Shown,
 }
 
 /// A usable configuration and what is questionable about it.
@@ -232,11 +236,13 @@ fn resolve(text: &str, file: &str, around: &Surroundings<'_>) -> Result<(Loaded,
     }
     let failed = reader.has_errors();
     let has_secrets = reader.has_masks();
+    let shown = shown::of(file, document.get_ref(), &reader.known(), &reader.masks());
     let mut problems = reader.problems(file, &source);
     if failed {
         return Err(Report { problems });
     }
-    let config = parts.into_config(around.machine);
+    let mut config = parts.into_config(around.machine);
+    config.shown = shown;
     problems.extend(warn::about_machine(&config, around.machine));
     let loaded = Loaded {
         config,
@@ -268,7 +274,7 @@ impl Parts {
             turn: read::turn::read(&root.table("turn"), around),
             proxy: read::proxy::read(&root.table("proxy"), around),
             credentials: read::credentials::read(&root.table("credentials"), around),
-            admin: read::admin::read(&root.table("admin")),
+            admin: read::admin::read(&root.table("admin"), around),
             log: read::log::read(&root.table("log"), around),
         }
     }
@@ -333,8 +339,11 @@ impl Parts {
             credentials: self.credentials.settings,
             admin: admin::Settings {
                 listen: self.admin.listen.map(|addr| addr.value),
+                token: self.admin.token,
+                coturn_metrics: self.admin.coturn_metrics,
             },
             log: self.log,
+            shown: Shown::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! it. An error of one socket is counted and never ends the loop; nothing in it blocks.
 
 use crate::io::arena::Arena;
+use crate::io::census::Census;
 use crate::io::crossing::{Crossing, Crossings};
 use crate::io::inbox::Inbox;
 use crate::io::listener::Listener;
@@ -104,6 +105,7 @@ pub struct Worker {
     pub(super) placement: Arc<Placement>,
     pub(super) stream_queue_bytes_max: usize,
     pub(super) stream_idle: Duration,
+    pub(super) census: Census,
     pub(super) index: usize,
     pub(super) inboxes: Arc<[Arc<Inbox>]>,
     pub(super) crossing: Crossing,
@@ -146,6 +148,7 @@ impl Worker {
             placement: seed.placement,
             stream_queue_bytes_max: seed.stream_queue_bytes_max,
             stream_idle: Duration::from_secs(seed.stream_idle_s),
+            census: Census::of_worker(seed.index),
             index: seed.index,
             crossing: Crossing::new(seed.index, seed.crossings),
             inboxes: seed.inboxes,
@@ -173,7 +176,7 @@ impl Worker {
             let before = self.counts.relays;
             let waited = self
                 .set_timer()
-                .and_then(|()| self.epoll.wait(&mut events, None));
+                .and_then(|()| self.epoll.wait(&mut events, self.census.patience()));
             if let Err(error) = waited {
                 tracing::error!(%error, "a media worker cannot wait for events");
                 break;
@@ -196,6 +199,7 @@ impl Worker {
                 }
             }
             let fired = self.handle_timers();
+            self.run_errand();
             self.flush();
             self.publish_in_time(fired || !events.is_empty());
             let calls = self.counts.relays.receive_calls - before.receive_calls;
@@ -250,8 +254,11 @@ impl Worker {
         if mail.draining {
             self.core.set_draining();
             self.publish_allocations();
-            self.stats.draining.store(true, Ordering::Release);
+        } else {
+            self.core.set_accepting();
         }
+        self.stats.draining.store(mail.draining, Ordering::Release);
+        self.census.add(mail.errands);
         for stream in mail.accepted {
             self.take_over(stream);
         }

@@ -37,6 +37,8 @@ pub(super) fn class(field: &str) -> Class {
         | "admin"
         | "allocations"
         | "allocations_max"
+        // Of the operator, at the admin listener: who changed something there must be told.
+        | "asked_by"
         | "bytes"
         | "bytes_to_client"
         | "bytes_to_upstream"
@@ -61,6 +63,7 @@ pub(super) fn class(field: &str) -> Class {
         | "relayed"
         | "repeated"
         | "request_bytes"
+        | "route"
         | "result"
         | "socket"
         | "status"

@@ -30,6 +30,7 @@ mod relaying;
 mod requests;
 pub mod settings;
 mod shared;
+mod survey;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ pub use ports::{
 };
 pub use settings::{ExternalIps, Limits, RelayAddresses, Settings, UserKey};
 pub use shared::Shared;
+pub use survey::{AllocationView, ChannelView, PermissionView};
 
 use crate::addr::{FiveTuple, PeerAddr};
 use crate::entropy::Entropy;
@@ -120,6 +122,11 @@ impl Server {
     /// From now on new allocations are refused with 508; everything else goes on.
     pub fn set_draining(&mut self) {
         self.draining = true;
+    }
+
+    /// Takes [`set_draining`](Self::set_draining) back.
+    pub fn set_accepting(&mut self) {
+        self.draining = false;
     }
 
     /// Until it is called again: whether new allocations are refused with 508, for what comes by a link that is about to close.
