@@ -9,6 +9,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "acme",
             "admin",
             "check",
             "cli",
@@ -51,6 +52,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "check",
         &[
+            "acme",
             "config",
             "credentials",
             "io",
@@ -66,6 +68,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
+            "acme",
             "admin",
             "credentials",
             "io",
@@ -78,6 +81,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "external_ip",
         ],
     ),
+    ("acme", &["sys", "tls"]),
     ("catalogue", &["proxy"]),
     ("credentials", &["limits", "turn"]),
     ("first_try", &["config", "snippet", "sys"]),

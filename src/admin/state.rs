@@ -4,7 +4,7 @@ use crate::metrics::Metrics;
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The listeners with their real ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -15,11 +15,14 @@ pub struct Addresses {
 }
 
 /// Written by `app` as the server starts, serves and drains; read by every request.
-#[derive(Debug)]
 pub struct AdminState {
     phase: ArcSwap<Phase>,
     metrics: Arc<Metrics>,
+    certificate: OnceLock<Certificate>,
 }
+
+/// Tells what is served where certificates are obtained by relayd itself.
+type Certificate = Box<dyn Fn() -> Option<&'static str> + Send + Sync>;
 
 #[derive(Debug)]
 enum Phase {
@@ -33,6 +36,9 @@ enum Phase {
 struct Readiness<'a> {
     ready: bool,
     state: &'static str,
+    /// "stand-in" does not make a server unready: the certificate comes over its port, once it is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<&'static str>,
     #[serde(flatten)]
     addresses: Option<&'a Addresses>,
 }
@@ -43,7 +49,13 @@ impl AdminState {
         Arc::new(Self {
             phase: ArcSwap::from_pointee(Phase::Starting),
             metrics,
+            certificate: OnceLock::new(),
         })
+    }
+
+    /// For `/readyz`; the first one stays.
+    pub fn set_certificate(&self, tell: impl Fn() -> Option<&'static str> + Send + Sync + 'static) {
+        let _ = self.certificate.set(Box::new(tell));
     }
 
     /// Every listener is open and served.
@@ -71,6 +83,7 @@ impl AdminState {
         let readiness = Readiness {
             ready,
             state,
+            certificate: self.certificate.get().and_then(|tell| tell()),
             addresses,
         };
         let json = serde_json::to_string(&readiness).expect("strings and addresses are JSON");

@@ -9,6 +9,7 @@ use crate::config::{self, Config};
 use crate::proxy::Proxy;
 use crate::telemetry;
 use crate::tls;
+use anyhow::Context as _;
 use std::path::Path;
 use std::sync::Arc;
 use tracing::{error, info, warn};
@@ -53,7 +54,7 @@ pub fn reload(running: &mut Running, log: &telemetry::Handle, path: &Path) {
 }
 
 /// Everything that can fail is tried on the side first.
-fn apply(running: &Running, log: &telemetry::Handle, new: &Config) -> anyhow::Result<()> {
+fn apply(running: &mut Running, log: &telemetry::Handle, new: &Config) -> anyhow::Result<()> {
     let prepared = log.prepare(&new.log)?;
     drop(Proxy::new(new.proxy.clone())?);
     if let Some(settings) = &new.tls {
@@ -61,6 +62,10 @@ fn apply(running: &Running, log: &telemetry::Handle, new: &Config) -> anyhow::Re
     }
     if let (Some(store), Some(settings)) = (&running.tls, &new.tls) {
         store.reload(settings)?;
+    }
+    if let Some(acme) = &mut running.acme {
+        acme.replace(new.acme.clone())
+            .context("cannot start the thread that obtains certificates")?;
     }
     running.proxy.replace(new.proxy.clone())?;
     log.commit(prepared)?;

@@ -3,6 +3,7 @@
 use super::Source;
 use super::credentials::{self, Hook};
 use super::signalling;
+use crate::acme::{self, Acme};
 use crate::addr::Family;
 use crate::admin::{self, Addresses, Admin, AdminState};
 use crate::check;
@@ -119,8 +120,14 @@ impl Bound {
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
         service.metrics().register(metrics.registry_mut());
+        let acme_metrics = acme::Metrics::default();
+        acme_metrics.register(metrics.registry_mut());
         telemetry::register_metrics(metrics.registry_mut());
         let admin_state = AdminState::new(Arc::new(metrics));
+        if let Some(store) = &self.tls {
+            let store = Arc::clone(store);
+            admin_state.set_certificate(move || store.standing());
+        }
         let admin = match self.admin {
             Some(admin) => Some(
                 admin
@@ -167,6 +174,15 @@ impl Bound {
             // A reader that went away is no reason not to serve.
             let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
+        let acme = match &self.tls {
+            Some(store) => {
+                let mut acme = Acme::new(Arc::clone(store), acme_metrics);
+                acme.replace(self.config.acme.clone())
+                    .context("cannot start the thread that obtains certificates")?;
+                Some(acme)
+            }
+            None => None,
+        };
         admin_state.ready(addresses.clone());
         Ok(Running {
             config: self.config,
@@ -174,6 +190,7 @@ impl Bound {
             addresses,
             credentials: service,
             tls: self.tls,
+            acme,
             media,
             listen: listen_shared,
             proxy: self.proxy,
@@ -222,7 +239,8 @@ fn bind_listeners(
 /// What a client will trip over: logged at every start, not only by `relayd check`.
 fn warn_of_certificate(config: &Config) {
     let Some(settings) = &config.tls else { return };
-    if matches!(settings.source, CertificateSource::SelfSigned { .. }) {
+    // A self-signed one is expected to be refused; of a managed one `acme` speaks itself.
+    if !matches!(settings.source, CertificateSource::Files { .. }) {
         return;
     }
     if let Ok(inspection) = tls::inspect(settings, &config.domain, clock::now().unix_s()) {
@@ -372,6 +390,7 @@ pub struct Running {
     pub addresses: Addresses,
     pub credentials: Arc<Service>,
     pub tls: Option<Arc<tls::Store>>,
+    pub acme: Option<Acme>,
     pub media: MediaHandle,
     listen: Arc<listen::Shared>,
     pub proxy: Arc<Proxy>,
@@ -384,7 +403,9 @@ pub struct Running {
 
 impl Running {
     /// Stops accepting and refuses new allocations; what runs goes on.
-    pub fn drain(&self) {
+    pub fn drain(&mut self) {
+        // No validation would reach this process; and its turn is over for another one that takes its place.
+        self.acme = None;
         self.admin_state.drain();
         self.media.drain();
         self.draining.send_replace(true);

@@ -12,6 +12,7 @@
 mod accept;
 mod bind;
 mod demux;
+mod handshake;
 mod limits;
 mod metrics;
 pub mod proxy_protocol;

@@ -27,9 +27,23 @@ pub(super) fn read(cert_path: &Path, key_path: &Path) -> Result<Files, Error> {
     })
 }
 
+/// The same of one text; `path` is where it is or will be kept, for errors.
+pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Files, Error> {
+    let sections = Sections::parse(path, text)?;
+    Ok(Files {
+        chain: chain(&sections, path)?,
+        key: key(&sections, path)?,
+        cert_path: path.to_owned(),
+        key_path: path.to_owned(),
+    })
+}
+
 /// Every certificate of the file, in its order; at least one, each of them well-formed.
 pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let sections = Sections::read(path)?;
+    chain(&Sections::read(path)?, path)
+}
+
+fn chain(sections: &Sections, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let chain: Vec<_> = sections.certificates().collect();
     if chain.is_empty() {
         return Err(Error::NoCertificate {
@@ -53,7 +67,10 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Er
 }
 
 fn read_key(path: &Path) -> Result<KeyDer, Error> {
-    let sections = Sections::read(path)?;
+    key(&Sections::read(path)?, path)
+}
+
+fn key(sections: &Sections, path: &Path) -> Result<KeyDer, Error> {
     if sections.encrypted_key {
         return Err(Error::EncryptedKey {
             path: path.to_owned(),
@@ -84,9 +101,12 @@ struct Sections {
 
 impl Sections {
     fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = read_bytes(path)?;
-        let text = String::from_utf8_lossy(&bytes);
-        let mut rest = bytes.as_slice();
+        Self::parse(path, &read_bytes(path)?)
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        let text = String::from_utf8_lossy(bytes);
+        let mut rest = bytes;
         let mut blocks = Vec::new();
         while let Some(block) = pem::from_buf(&mut rest).map_err(|source| Error::Pem {
             path: path.to_owned(),

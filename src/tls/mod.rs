@@ -9,20 +9,27 @@
 //! `no_application_protocol` (RFC 7301 §3.2): guessing what it meant from its first byte would open relayd to
 //! cross-protocol attacks, and no TURN or HTTP client is known to do so.
 //!
+//! `acme-tls/1` is not in that list: who offers it alone is answered by [`challenge`], and only while a challenge for the
+//! name is open; that connection carries nothing.
+//!
 //! Absent: choice by SNI (there is one certificate), client certificates, OCSP stapling, 0-RTT (a replayed Allocate
 //! or POST is worth more to an attacker than a round trip is to a client).
 
+pub mod challenge;
 mod files;
 mod inspect;
+mod managed;
 mod self_signed;
 #[cfg(test)]
 mod tests;
 
-pub use inspect::{Inspection, Warning, inspect};
+pub use inspect::{Inspection, Warning, inspect, time};
+pub use managed::examine;
 
 use crate::secret::Secret;
 use crate::sys::clock;
 use arc_swap::ArcSwap;
+use challenge::Challenges;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -31,7 +38,7 @@ use rustls::{InconsistentKeys, ServerConfig};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Where the server's certificate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +47,8 @@ pub enum CertificateSource {
     Files { cert: PathBuf, key: PathBuf },
     /// Made at start for these names and addresses; for a first try.
     SelfSigned { names: Vec<String> },
+    /// Obtained by `acme` for these names: `file` holds chain and key. Until there is one, a self-signed stand-in serves.
+    Managed { names: Vec<String>, file: PathBuf },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +121,9 @@ pub struct SelfSignedPem {
 pub struct Store {
     config: Arc<ServerConfig>,
     resolver: Arc<Resolver>,
+    challenges: Arc<Challenges>,
+    /// Held by whoever replaces the certificate: a reload and `acme` do so on different threads.
+    replacing: Mutex<()>,
 }
 
 impl Store {
@@ -133,20 +145,35 @@ impl Store {
         Ok(Arc::new(Self {
             config: Arc::new(config),
             resolver,
+            challenges: Arc::default(),
+            replacing: Mutex::default(),
         }))
     }
 
     /// Takes another certificate; on an error the present one stays.
     ///
-    /// A self-signed certificate for the same names is kept: clients were told to trust that one.
+    /// A self-signed certificate for the same names is kept: clients were told to trust that one. What `acme` manages is
+    /// replaced by `acme`.
     pub fn reload(&self, settings: &Settings) -> Result<(), Error> {
+        let _replacing = self.replacing();
         let same = self.resolver.0.load().settings == *settings;
-        if same && matches!(settings.source, CertificateSource::SelfSigned { .. }) {
-            return Ok(());
-        }
-        let loaded = Loaded::new(settings, self.config.crypto_provider())?;
+        let file = match &settings.source {
+            CertificateSource::Files { .. } => None,
+            CertificateSource::SelfSigned { .. } if same => return Ok(()),
+            CertificateSource::SelfSigned { .. } => None,
+            CertificateSource::Managed { file, .. } => Some(file),
+        };
+        let loaded = match file {
+            Some(file) => self.remanaged(settings, file)?,
+            None => Loaded::new(settings, self.config.crypto_provider())?,
+        };
         self.resolver.0.store(Arc::new(loaded));
         Ok(())
+    }
+
+    /// Open TLS-ALPN-01 challenges, which are answered instead of serving.
+    pub fn challenges(&self) -> &Arc<Challenges> {
+        &self.challenges
     }
 
     /// The configuration for every handshake; it stays the same object across reloads.
@@ -170,6 +197,8 @@ struct Loaded {
     settings: Settings,
     certified: Arc<CertifiedKey>,
     self_signed: Option<SelfSignedPem>,
+    /// It only fills the place of a managed certificate that is still to come.
+    stand_in: bool,
 }
 
 impl Loaded {
@@ -180,19 +209,31 @@ impl Loaded {
                 (files.certify(provider)?, None)
             }
             CertificateSource::SelfSigned { names } => {
-                let (der, key, pem) = self_signed::make(names, clock::now().unix_s())?;
-                let key = provider
-                    .key_provider
-                    .load_private_key(key)
-                    .map_err(Error::Setup)?;
-                (CertifiedKey::new(vec![der], key), Some(pem))
+                let (certified, pem) = Self::self_signed(names, provider)?;
+                (certified, Some(pem))
+            }
+            CertificateSource::Managed { names, file } => {
+                return Self::managed(settings, names, file, provider);
             }
         };
         Ok(Self {
             settings: settings.clone(),
             certified: Arc::new(certified),
             self_signed,
+            stand_in: false,
         })
+    }
+
+    fn self_signed(
+        names: &[String],
+        provider: &CryptoProvider,
+    ) -> Result<(CertifiedKey, SelfSignedPem), Error> {
+        let (der, key, pem) = self_signed::make(names, clock::now().unix_s())?;
+        let key = provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(Error::Setup)?;
+        Ok((CertifiedKey::new(vec![der], key), pem))
     }
 }
 
@@ -255,4 +296,4 @@ impl fmt::Debug for Resolver {
 }
 
 /// A private key as it stands in a file.
-type KeyDer = PrivateKeyDer<'static>;
+pub(crate) type KeyDer = PrivateKeyDer<'static>;
