@@ -52,7 +52,7 @@ finish() {
 # apt gives what its release holds; the versions in use are printed below.
 install_packages() {
     local wanted=() commands=(
-        turnutils_uclient:coturn nginx:nginx-light chromium:chromium firefox-esr:firefox-esr h2load:nghttp2-client certutil:libnss3-tools
+        turnutils_uclient:coturn nginx:nginx-light chromium:chromium firefox-esr:firefox-esr h2load:nghttp2-client certutil:libnss3-tools pebble:pebble
         ip:iproute2 unshare:util-linux setpriv:util-linux systemd-analyze:systemd openssl:openssl git:git cc:gcc
     )
     local entry
@@ -102,7 +102,7 @@ print_versions() {
     for package in playwright-core puppeteer-core ws; do
         echo "$package $(node -p "require('./tests/browser/node_modules/$package/package.json').version")"
     done
-    local debian=(coturn nginx-light chromium firefox-esr nghttp2-client libnss3-tools iproute2 openssl)
+    local debian=(coturn nginx-light chromium firefox-esr nghttp2-client libnss3-tools pebble iproute2 openssl)
     dpkg-query -W -f '${Package} ${Version}\n' "${debian[@]}" 2>/dev/null || true
 }
 
