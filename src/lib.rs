@@ -25,6 +25,7 @@ pub mod secret;
 pub mod snippet;
 pub mod stun;
 pub mod sys;
+pub mod systemd;
 pub mod telemetry;
 pub mod time;
 pub mod tls;

@@ -25,6 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "snippet",
             "stun",
             "sys",
+            "systemd",
             "telemetry",
             "tls",
             "turn",
@@ -35,6 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "admin",
             "app",
             "catalogue",
             "check",
@@ -95,6 +97,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("turn", &["limits", "stun"]),
     ("tls", &["sys"]),
     ("metrics", &["sys"]),
+    ("systemd", &["sys"]),
     ("telemetry", &["sys"]),
 ];
 

@@ -163,7 +163,7 @@ impl<'a> Keeper<'a> {
             return Err(failure(step, Cause::Names { name: name.clone() }));
         }
         let validity = Validity::new(inspection.not_before, inspection.not_after);
-        let installed = self.store.install(&file, &pem).map_err(unusable)?;
+        let installed = self.store.install_obtained(&file, &pem).map_err(unusable)?;
         if installed {
             self.metrics.expires(Some(validity.not_after));
         }

@@ -22,38 +22,53 @@ const TURN_POLL: Duration = Duration::from_secs(5);
 /// The thread and the way to it. It is started by the first settings.
 #[derive(Debug)]
 pub struct Acme {
-    store: Arc<tls::Store>,
     metrics: Metrics,
     settings: watch::Sender<Wanted>,
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Wanted {
     Nothing,
-    Certificate(Arc<Settings>),
+    /// By these settings, for this store.
+    Certificate(Arc<Settings>, Arc<tls::Store>),
     End,
 }
 
+impl Wanted {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nothing, Self::Nothing) | (Self::End, Self::End) => true,
+            (Self::Certificate(settings, store), Self::Certificate(others, of_others)) => {
+                settings == others && Arc::ptr_eq(store, of_others)
+            }
+            (Self::Nothing | Self::Certificate(..) | Self::End, _) => false,
+        }
+    }
+}
+
 impl Acme {
-    pub fn new(store: Arc<tls::Store>, metrics: Metrics) -> Self {
+    pub fn new(metrics: Metrics) -> Self {
         Self {
-            store,
             metrics,
             settings: watch::Sender::new(Wanted::Nothing),
             thread: None,
         }
     }
 
-    /// Other settings take effect at once; the same change nothing. `None`: nothing is asked for any more.
-    pub fn replace(&mut self, settings: Option<Settings>) -> io::Result<()> {
-        let wanted = match settings {
-            Some(settings) => Wanted::Certificate(Arc::new(settings)),
+    /// Other settings take effect at once; the same change nothing. Without settings or a store nothing is asked for.
+    pub fn replace(
+        &mut self,
+        settings: Option<&Settings>,
+        store: Option<Arc<tls::Store>>,
+    ) -> io::Result<()> {
+        let wanted = match settings.zip(store) {
+            Some((settings, store)) => Wanted::Certificate(Arc::new(settings.clone()), store),
             None => Wanted::Nothing,
         };
-        let start = self.thread.is_none() && wanted != Wanted::Nothing;
+        let start = self.thread.is_none() && matches!(wanted, Wanted::Certificate(..));
         self.settings.send_if_modified(|present| {
-            let changed = *present != wanted;
+            let changed = !present.is(&wanted);
             *present = wanted;
             changed
         });
@@ -68,7 +83,6 @@ impl Acme {
             .enable_all()
             .build()?;
         let worker = Worker {
-            store: Arc::clone(&self.store),
             metrics: self.metrics.clone(),
             left: Cell::default(),
         };
@@ -94,7 +108,6 @@ impl Drop for Acme {
 }
 
 struct Worker {
-    store: Arc<tls::Store>,
     metrics: Metrics,
     /// What the last settings have left to be written.
     left: Cell<Unsaved>,
@@ -106,7 +119,9 @@ impl Worker {
             let present = wanted.borrow_and_update().clone();
             let work = async {
                 match present {
-                    Wanted::Certificate(settings) => self.keep_certified(&settings).await,
+                    Wanted::Certificate(settings, store) => {
+                        self.keep_certified(&settings, &store).await;
+                    }
                     Wanted::Nothing => std::future::pending().await,
                     Wanted::End => {}
                 }
@@ -126,44 +141,44 @@ impl Worker {
         }
     }
 
-    async fn keep_certified(&self, settings: &Settings) {
-        let _turn = self.turn(settings).await;
-        let mut keeper = Keeper::new(settings, &self.store, &self.metrics, &self.left);
+    async fn keep_certified(&self, settings: &Settings, store: &tls::Store) {
+        let _turn = turn(settings, store).await;
+        let mut keeper = Keeper::new(settings, store, &self.metrics, &self.left);
         keeper.run().await;
     }
+}
 
-    /// Waits until no other relayd asks on behalf of the same folder, and takes over what that one has obtained.
-    async fn turn(&self, settings: &Settings) -> Turn {
-        let state = State::new(settings.folder());
-        let mut told = false;
-        loop {
-            let turn = state.lock();
-            match &turn {
-                Turn::Held { .. } if told => self.take_over(settings),
-                Turn::Held { .. } => {}
-                Turn::Unknown(error) => {
-                    warn!(error = %sentence(error), "certificates will be in memory only: the state directory cannot be written");
-                }
-                Turn::Taken => {
-                    if !told {
-                        info!(folder = %settings.folder().display(), "another relayd renews the certificate here; waiting for it to end");
-                        told = true;
-                    }
-                    sleep(TURN_POLL).await;
-                    continue;
-                }
+/// Waits until no other relayd asks on behalf of the same folder, and takes over what that one has obtained.
+async fn turn(settings: &Settings, store: &tls::Store) -> Turn {
+    let state = State::new(settings.folder());
+    let mut told = false;
+    loop {
+        let turn = state.lock();
+        match &turn {
+            Turn::Held { .. } if told => take_over(settings, store),
+            Turn::Held { .. } => {}
+            Turn::Unknown(error) => {
+                warn!(error = %sentence(error), "certificates will be in memory only: the state directory cannot be written");
             }
-            return turn;
+            Turn::Taken => {
+                if !told {
+                    info!(folder = %settings.folder().display(), "another relayd renews the certificate here; waiting for it to end");
+                    told = true;
+                }
+                sleep(TURN_POLL).await;
+                continue;
+            }
         }
+        return turn;
     }
+}
 
-    fn take_over(&self, settings: &Settings) {
-        let file = settings.certificate_file();
-        let Ok(pem) = std::fs::read_to_string(&file) else {
-            return;
-        };
-        if let Err(error) = self.store.install(&file, &pem) {
-            warn!(error = %sentence(&error), "the stored certificate cannot be used");
-        }
+fn take_over(settings: &Settings, store: &tls::Store) {
+    let file = settings.certificate_file();
+    let Ok(pem) = std::fs::read_to_string(&file) else {
+        return;
+    };
+    if let Err(error) = store.install_obtained(&file, &pem) {
+        warn!(error = %sentence(&error), "the stored certificate cannot be used");
     }
 }

@@ -2,16 +2,18 @@
 
 use super::Source;
 use super::credentials::{self, Hook};
-use super::signalling;
+use super::reload;
+use super::signalling::{self, Pulse};
+use super::watchdog::Threads;
 use crate::acme::{self, Acme};
 use crate::addr::Family;
-use crate::admin::{self, Addresses, Admin, AdminState};
+use crate::admin::{self, Addresses, Admin, AdminState, ReloadRequest};
 use crate::check;
 use crate::config::Config;
 use crate::credentials::Service;
 use crate::first_try::{self, Banner};
 use crate::io::{Media, MediaHandle};
-use crate::listen::{self, Listeners};
+use crate::listen::{self, Asked, Listeners, Port};
 use crate::metrics::Metrics;
 use crate::page::{self, Page, PageData};
 use crate::proxy::Proxy;
@@ -25,16 +27,20 @@ use crate::sys::rng::SystemRng;
 use crate::tls::CertificateSource;
 use crate::{external_ip, telemetry, tls, turn};
 use anyhow::Context as _;
+use arc_swap::ArcSwapOption;
 use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 /// Everything bound, nothing served.
 pub struct Bound {
+    /// As it was read.
+    file: Config,
+    /// Completed.
     config: Config,
     facts: Facts,
     /// What ports, open files and settings together allow.
@@ -49,6 +55,7 @@ pub struct Bound {
 impl Bound {
     /// Loads the certificate, binds every socket and compiles the proxy's settings. The errors say what and where.
     pub fn new(mut config: Config) -> anyhow::Result<Self> {
+        let file = config.clone();
         let open_files = limits::raise_open_files().context("cannot read the open-files limit")?;
         let tls = config.tls.as_ref().map(tls::Store::load).transpose()?;
         warn_of_certificate(&config);
@@ -64,11 +71,12 @@ impl Bound {
         let allocations_max = check::capacity(&config, Some(open_files.soft)).max;
         facts.complete(&mut config);
         let admin = bind_admin(&config.admin)?;
-        let listeners = bind_listeners(&config.listen, threads)?;
+        let listeners = bind_listeners(&Asked::all(&config.listen), threads, &[])?;
         let shared = turn::Shared::new(&mut SystemRng);
         let media = Media::bind(&config.io, Arc::new(config.turn.clone()), shared)?;
         let proxy = Proxy::new(config.proxy.clone())?;
         Ok(Self {
+            file,
             config,
             facts,
             allocations_max,
@@ -81,7 +89,11 @@ impl Bound {
     }
 
     /// Starts the threads and says what is served. Runs inside the main thread's `LocalSet`.
-    pub fn start(mut self, source: &Source) -> anyhow::Result<Running> {
+    pub fn start(
+        mut self,
+        source: &Source,
+        reloads: mpsc::Sender<ReloadRequest>,
+    ) -> anyhow::Result<Running> {
         let addresses = Addresses {
             udp: self.media.udp_addresses(),
             tcp: self.listeners.tcp_addresses(),
@@ -89,45 +101,36 @@ impl Bound {
         };
         let media = self.media.start();
         let admin_address = self.admin.as_ref().map(Admin::address);
-        let all = [&addresses.udp, &addresses.tcp, &addresses.tls];
         // The core never relays to relayd itself: it is told what was really bound.
-        self.facts.listeners = all
-            .into_iter()
-            .flatten()
-            .copied()
-            .chain(admin_address)
-            .collect();
+        self.facts.listeners = all(&addresses).chain(admin_address).collect();
         self.facts.complete(&mut self.config);
         media.set_settings(Arc::new(self.config.turn.clone()));
         let listen_shared = listen::Shared::new(&self.config.listen);
-        if self.config.test_page {
-            let page = Page::new(&page_data(
-                &self.config,
-                source,
-                &addresses,
-                self.tls.as_deref(),
-            ));
-            self.proxy.set_page(Some(Box::new(move |parts| {
-                page.respond(&parts.method, parts.uri.path())
-            })));
-        }
+        let tls: listen::Tls = Arc::new(ArcSwapOption::new(self.tls));
+        self.proxy.set_page(test_page(
+            &self.config,
+            source,
+            &addresses,
+            tls.load_full().as_deref(),
+        ));
         let service = Service::new(clock::now(), &mut SystemRng);
         service.replace(credentials::settings(&self.config, &addresses));
         let hook = Hook(Arc::clone(&service));
         self.proxy.set_endpoint(Some(Box::new(hook)));
+        let reload_metrics = reload::Metrics::new(clock::now().unix_s());
         let mut metrics = Metrics::new();
+        reload_metrics.register(metrics.registry_mut(), Arc::clone(&tls));
         media.metrics().register(metrics.registry_mut());
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
         service.metrics().register(metrics.registry_mut());
+        telemetry::register_metrics(metrics.registry_mut());
         let acme_metrics = acme::Metrics::default();
         acme_metrics.register(metrics.registry_mut());
-        telemetry::register_metrics(metrics.registry_mut());
         let admin_state = AdminState::new(Arc::new(metrics));
-        if let Some(store) = &self.tls {
-            let store = Arc::clone(store);
-            admin_state.set_certificate(move || store.standing());
-        }
+        admin_state.set_reloads(reloads);
+        let of_readyz = Arc::clone(&tls);
+        admin_state.set_certificate(move || of_readyz.load().as_ref()?.standing());
         let admin = match self.admin {
             Some(admin) => Some(
                 admin
@@ -139,16 +142,26 @@ impl Bound {
         let (draining, drain_watch) = watch::channel(false);
         let (ended, end_watch) = watch::channel(false);
         let shared = signalling::Shared {
-            tls: self.tls.clone(),
+            tls: Arc::clone(&tls),
             listen: Arc::clone(&listen_shared),
             proxy: Arc::clone(&self.proxy),
             media: media.clone(),
             draining: drain_watch,
             ended: end_watch,
         };
+        let mut streams = StreamListeners {
+            bound: self.listeners.bound().to_vec(),
+            changes: Vec::new(),
+        };
         let mut threads = Vec::new();
+        let mut pulses = Vec::new();
         for (index, listeners) in self.listeners.into_threads().into_iter().enumerate() {
-            threads.push(signalling::spawn(index, listeners, shared.clone())?);
+            let (changes, receiver) = mpsc::channel(1);
+            streams.changes.push(changes);
+            let pulse = Arc::new(Pulse::default());
+            pulses.push(Arc::clone(&pulse));
+            let thread = signalling::spawn(index, listeners, receiver, shared.clone(), pulse);
+            threads.push(thread?);
         }
         info!(
             udp = %List(&addresses.udp),
@@ -169,29 +182,27 @@ impl Bound {
         }
         if let Source::FirstTry { .. } = source {
             let bound = with_bound_ports(self.config.clone(), &addresses);
-            let hash = self_signed(self.tls.as_deref()).and_then(|der| page::key_hash(&der));
+            let hash = self_signed(tls.load_full().as_deref()).and_then(|der| page::key_hash(&der));
             let banner = Banner::new(&bound, login(source), hash);
             // A reader that went away is no reason not to serve.
             let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
-        let acme = match &self.tls {
-            Some(store) => {
-                let mut acme = Acme::new(Arc::clone(store), acme_metrics);
-                acme.replace(self.config.acme.clone())
-                    .context("cannot start the thread that obtains certificates")?;
-                Some(acme)
-            }
-            None => None,
-        };
+        let mut acme = Acme::new(acme_metrics);
+        acme.replace(self.config.acme.as_ref(), tls.load_full())
+            .context("cannot start the thread that obtains certificates")?;
         admin_state.ready(addresses.clone());
         Ok(Running {
+            file: self.file,
             config: self.config,
             facts: self.facts,
             addresses,
             credentials: service,
-            tls: self.tls,
-            acme,
+            tls,
+            acme: Some(acme),
             media,
+            streams,
+            admin_address,
+            reload_metrics,
             listen: listen_shared,
             proxy: self.proxy,
             admin_state,
@@ -199,6 +210,7 @@ impl Bound {
             draining,
             ended,
             threads,
+            pulses,
         })
     }
 }
@@ -219,12 +231,13 @@ fn bind_admin(settings: &admin::Settings) -> Result<Option<Admin>, admin::BindEr
     })
 }
 
-/// Binds the TCP and TLS listeners; an address in use is blamed on the process that has it.
-fn bind_listeners(
-    settings: &listen::Settings,
+/// Binds TCP and TLS listeners beside our `own`; an address in use is blamed on the process that has it.
+pub fn bind_listeners(
+    wanted: &[Asked],
     threads: usize,
+    own: &[SocketAddr],
 ) -> Result<Listeners, listen::BindError> {
-    let listeners = Listeners::bind(settings, threads).map_err(|mut error| {
+    let listeners = Listeners::bind_beside(wanted, threads, own).map_err(|mut error| {
         if error.is_in_use() {
             error.holder = holder(Protocol::Tcp, error.address).map(|holder| holder.to_string());
         }
@@ -237,7 +250,7 @@ fn bind_listeners(
 }
 
 /// What a client will trip over: logged at every start, not only by `relayd check`.
-fn warn_of_certificate(config: &Config) {
+pub fn warn_of_certificate(config: &Config) {
     let Some(settings) = &config.tls else { return };
     // A self-signed one is expected to be refused; of a managed one `acme` speaks itself.
     if !matches!(settings.source, CertificateSource::Files { .. }) {
@@ -324,6 +337,27 @@ fn with_bound_ports(mut config: Config, addresses: &Addresses) -> Config {
     config
 }
 
+/// Every listener but that of the admin.
+fn all(addresses: &Addresses) -> impl Iterator<Item = SocketAddr> {
+    let Addresses { udp, tcp, tls } = addresses;
+    udp.iter().chain(tcp).chain(tls).copied()
+}
+
+/// The built-in page, where it is configured.
+pub fn test_page(
+    config: &Config,
+    source: &Source,
+    addresses: &Addresses,
+    tls: Option<&tls::Store>,
+) -> Option<crate::proxy::Page> {
+    let page = config
+        .test_page
+        .then(|| Page::new(&page_data(config, source, addresses, tls)))?;
+    Some(Box::new(move |parts| {
+        page.respond(&parts.method, parts.uri.path())
+    }))
+}
+
 fn page_data(
     config: &Config,
     source: &Source,
@@ -383,25 +417,60 @@ fn self_signed(tls: Option<&tls::Store>) -> Option<Vec<u8>> {
 
 /// Everything that runs, and the means to end it.
 pub struct Running {
-    /// What is in force.
+    /// The file that is in force, as it was read; what only a restart can change is as it was at the start.
+    pub file: Config,
+    /// The same, completed.
     pub config: Config,
     pub facts: Facts,
     /// What was bound.
     pub addresses: Addresses,
     pub credentials: Arc<Service>,
-    pub tls: Option<Arc<tls::Store>>,
+    pub tls: listen::Tls,
+    /// `None` once it drains.
     pub acme: Option<Acme>,
     pub media: MediaHandle,
-    listen: Arc<listen::Shared>,
+    pub streams: StreamListeners,
+    admin_address: Option<SocketAddr>,
+    pub reload_metrics: reload::Metrics,
+    pub listen: Arc<listen::Shared>,
     pub proxy: Arc<Proxy>,
-    admin_state: Arc<AdminState>,
+    pub admin_state: Arc<AdminState>,
     _admin: Option<admin::Running>,
     draining: watch::Sender<bool>,
     ended: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    pulses: Vec<Arc<Pulse>>,
+}
+
+/// TCP and TLS listeners, and who accepts there.
+pub struct StreamListeners {
+    /// In the order of the settings.
+    pub bound: Vec<listen::Bound>,
+    /// To each signalling thread.
+    pub changes: Vec<mpsc::Sender<listen::Change>>,
 }
 
 impl Running {
+    /// The threads that the watchdog asks for signs of life.
+    pub fn threads(&self) -> Threads {
+        Threads {
+            media: self.media.clone(),
+            signalling: self.pulses.clone(),
+        }
+    }
+
+    /// Takes note of what is open, after listeners have come or gone.
+    pub fn update_addresses(&mut self) {
+        self.addresses = Addresses {
+            udp: self.media.udp_addresses(),
+            tcp: listen::addresses(&self.streams.bound, Port::Tcp),
+            tls: listen::addresses(&self.streams.bound, Port::Tls),
+        };
+        let left = self.media.open_udp_addresses();
+        let listeners = all(&self.addresses).chain(left).chain(self.admin_address);
+        self.facts.listeners = listeners.collect();
+    }
+
     /// Stops accepting and refuses new allocations; what runs goes on.
     pub fn drain(&mut self) {
         // No validation would reach this process; and its turn is over for another one that takes its place.

@@ -7,6 +7,7 @@
 //! A key is added in its `read` file and in `config/relay.toml`; a test fails until both have it.
 
 mod cross;
+mod entries;
 mod hosts;
 mod machine;
 mod nearest;
@@ -21,6 +22,7 @@ mod tests;
 mod values;
 mod warn;
 
+pub use entries::{KeyChange, changes, keep_restart_only};
 pub use machine::Machine;
 pub use nearest::nearest;
 pub use report::{Place, Problem, Report, Severity};

@@ -1,9 +1,11 @@
 //! What other threads hand to a worker: connections, settings, orders. Cold, so a lock and an eventfd do.
 
 use crate::accepted::Accepted;
+use crate::io::listeners::Change;
 use crate::sys::epoll::Waker;
 use crate::turn;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Connections that may wait for a worker. It takes all of them in one round, so more means it is stuck.
@@ -11,6 +13,8 @@ const ACCEPTED_MAX: usize = 1024;
 
 pub struct Inbox {
     state: Mutex<State>,
+    /// The worker owes a sign of life.
+    owes: AtomicBool,
     pub waker: Waker,
 }
 
@@ -18,6 +22,8 @@ pub struct Inbox {
 struct State {
     accepted: VecDeque<Accepted>,
     settings: Option<Arc<turn::Settings>>,
+    /// One for each reload, and a reload waits for its change to be taken.
+    changes: Vec<Change>,
     draining: bool,
     stopped: bool,
 }
@@ -26,6 +32,7 @@ struct State {
 pub struct Mail {
     pub accepted: VecDeque<Accepted>,
     pub settings: Option<Arc<turn::Settings>>,
+    pub changes: Vec<Change>,
     pub draining: bool,
     pub stopped: bool,
 }
@@ -34,6 +41,7 @@ impl Inbox {
     pub fn new(waker: Waker) -> Self {
         Self {
             state: Mutex::default(),
+            owes: AtomicBool::new(false),
             waker,
         }
     }
@@ -55,6 +63,15 @@ impl Inbox {
         self.waker.wake();
     }
 
+    /// Settings, where they have changed, and everything else that a reload changes: taken together.
+    pub fn change(&self, settings: Option<Arc<turn::Settings>>, change: Change) {
+        let mut state = self.lock();
+        state.settings = settings.or(state.settings.take());
+        state.changes.push(change);
+        drop(state);
+        self.waker.wake();
+    }
+
     pub fn drain(&self) {
         self.lock().draining = true;
         self.waker.wake();
@@ -66,12 +83,24 @@ impl Inbox {
         self.waker.wake();
     }
 
+    /// Wakes the worker once; it owes an answer until its loop has come round to its mail.
+    pub fn ask_for_life(&self) {
+        self.owes.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    pub fn owes_life(&self) -> bool {
+        self.owes.load(Ordering::Relaxed)
+    }
+
     pub fn take(&self) -> Mail {
         self.waker.clear();
+        self.owes.store(false, Ordering::Relaxed);
         let mut state = self.lock();
         Mail {
             accepted: std::mem::take(&mut state.accepted),
             settings: state.settings.take(),
+            changes: std::mem::take(&mut state.changes),
             draining: state.draining,
             stopped: state.stopped,
         }

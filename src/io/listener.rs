@@ -2,6 +2,7 @@
 
 use crate::io::BindError;
 use crate::io::datagrams::BURST_START;
+use crate::io::listeners::{GroupId, Leaving};
 use crate::io::outbox::Chain;
 use crate::sys::holder::{Protocol, holder};
 use crate::sys::socket::{Purpose, UdpSocket};
@@ -18,22 +19,35 @@ pub struct Listener {
     pub overflow: u32,
     /// Answers must name the address they leave from.
     pub is_wildcard: bool,
+    /// The same for the sockets of all workers.
+    pub group: GroupId,
+    /// It is to close, and takes no new allocations.
+    pub leaving: Option<Leaving>,
 }
 
-/// Binds `addrs` for `workers` workers; the outer vector has one entry for each.
+/// An address to listen on.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub address: SocketAddr,
+    pub group: GroupId,
+    /// An own listener overlaps with it (a wildcard and a part of it), so that the port is ours already.
+    pub beside_own: bool,
+}
+
+/// Binds `wanted` for `workers` workers; the outer vector has one entry for each.
 ///
 /// All workers share the real port of an address that asks for port 0.
 pub fn bind(
-    addrs: &[SocketAddr],
+    wanted: &[Wanted],
     workers: usize,
     buffer_bytes: usize,
 ) -> Result<Vec<Vec<Listener>>, BindError> {
     let mut all: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
     let mut smallest = usize::MAX;
-    for addr in addrs {
-        let mut real = *addr;
+    for wanted in wanted {
+        let mut real = wanted.address;
         for (worker, listeners) in all.iter_mut().enumerate() {
-            let purpose = if worker == 0 {
+            let purpose = if worker == 0 && !wanted.beside_own {
                 Purpose::Listener
             } else {
                 Purpose::SharedListener
@@ -48,7 +62,15 @@ pub fn bind(
                 chain: Chain::EMPTY,
                 burst: BURST_START,
                 overflow: 0,
+                group: wanted.group,
+                leaving: None,
             });
+        }
+        if wanted.beside_own {
+            // While the group was incomplete, the kernel gave packets of live calls to the wrong workers. Those are lost; they
+            // must not be taken for a client's that has no allocation.
+            let sockets = all.iter().filter_map(|listeners| listeners.last());
+            sockets.for_each(|listener| listener.socket.discard_received());
         }
     }
     if smallest < buffer_bytes {

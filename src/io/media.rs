@@ -3,8 +3,10 @@
 use crate::accepted::Accepted;
 use crate::addr::FiveTuple;
 use crate::io::crossing::Crossings;
+use crate::io::groups::{Groups, Orders, Plan};
 use crate::io::inbox::Inbox;
 use crate::io::listener::{self, Listener};
+use crate::io::listeners::{Change, GroupId, StreamSettings};
 use crate::io::local::LocalRelays;
 use crate::io::metrics::{Metrics, WorkerStats};
 use crate::io::ports::{PortPool, Reservations};
@@ -20,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Bound, not yet running.
 pub struct Media {
@@ -39,6 +42,7 @@ struct HandleShared {
     stats: Arc<[Arc<WorkerStats>]>,
     placement: Arc<Placement>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    groups: Mutex<Groups>,
 }
 
 struct WorkerFace {
@@ -54,9 +58,17 @@ impl Media {
         shared: Arc<turn::Shared>,
     ) -> Result<Self, BindError> {
         let workers = settings.workers.max(1);
-        let listeners = listener::bind(&settings.udp, workers, settings.listener_buffer_bytes)?;
+        let wanted: Vec<_> = (0..)
+            .zip(&settings.udp)
+            .map(|(place, address)| listener::Wanted {
+                address: *address,
+                group: GroupId(place),
+                beside_own: false,
+            })
+            .collect();
+        let listeners = listener::bind(&wanted, workers, settings.listener_buffer_bytes)?;
         let addr = |listener: &Listener| listener.socket.addr();
-        let udp_addresses = listeners.iter().take(1).flatten().map(addr).collect();
+        let udp_addresses: Vec<_> = listeners.iter().take(1).flatten().map(addr).collect();
         let relays = Arc::new(RelayShared {
             ports: PortPool::new(
                 settings.relay_ports,
@@ -88,6 +100,7 @@ impl Media {
                 inbox: Arc::clone(&inbox),
                 stats: Arc::clone(&stats),
             });
+            let (epoll, timer) = worker::new_epoll().map_err(failed)?;
             seeds.push(worker::Seed {
                 index,
                 listeners,
@@ -100,11 +113,13 @@ impl Media {
                 placement: Arc::clone(&placement),
                 stream_queue_bytes_max: settings.stream_queue_bytes_max,
                 stream_idle_s: settings.stream_idle_s,
-                epoll: worker::new_epoll().map_err(failed)?,
+                epoll,
+                timer,
             });
         }
         let stats = faces.iter().map(|face| Arc::clone(&face.stats)).collect();
         let shared = HandleShared {
+            groups: Mutex::new(Groups::new(&settings.udp, &udp_addresses, inboxes.to_vec())),
             workers: faces,
             stats,
             placement,
@@ -171,12 +186,70 @@ impl MediaHandle {
         }
     }
 
+    /// The UDP listeners with their real ports, in the order of the settings.
+    pub fn udp_addresses(&self) -> Vec<SocketAddr> {
+        self.groups().addresses()
+    }
+
+    /// Every UDP address that is open, also those that only live calls keep so.
+    pub fn open_udp_addresses(&self) -> Vec<SocketAddr> {
+        self.groups().open_addresses()
+    }
+
+    /// Binds the UDP listeners that are in `settings` and not open; nothing changes until [`change`](Self::change).
+    pub fn plan(&self, settings: &Settings) -> Result<Plan, BindError> {
+        self.groups().plan(settings)
+    }
+
+    /// Takes the listeners of a plan for its own; the workers hear of it by [`change`](Self::change), which must follow.
+    pub fn adopt(&self, plan: Plan) -> Vec<Orders> {
+        self.groups().commit(plan)
+    }
+
+    /// Puts listeners and settings in force: `turn` where it has changed, and of `settings` what concerns connections.
+    /// `applied` makes what each worker drops once it acts by them.
+    pub fn change(
+        &self,
+        orders: Vec<Orders>,
+        turn: Option<&Arc<turn::Settings>>,
+        settings: &Settings,
+        applied: impl Fn() -> Box<dyn Send>,
+    ) {
+        let streams = StreamSettings {
+            queue_bytes_max: settings.stream_queue_bytes_max,
+            idle: Duration::from_secs(settings.stream_idle_s),
+        };
+        for (worker, orders) in self.shared.workers.iter().zip(orders) {
+            let Orders { add, leave, revive } = orders;
+            let change = Change {
+                add,
+                leave,
+                revive,
+                streams,
+                applied: applied(),
+            };
+            worker.inbox.change(turn.cloned(), change);
+        }
+    }
+
     /// Refuses new allocations from here on; everything else goes on.
     pub fn drain(&self) {
         self.shared
             .workers
             .iter()
             .for_each(|worker| worker.inbox.drain());
+    }
+
+    /// Asks every worker for a sign of life, which wakes it once.
+    pub fn ask_for_life(&self) {
+        let workers = self.shared.workers.iter();
+        workers.for_each(|worker| worker.inbox.ask_for_life());
+    }
+
+    /// Workers that have not come round to their mail since they were asked, by index: stuck, or ended by themselves.
+    pub fn silent_workers(&self) -> impl Iterator<Item = usize> {
+        let workers = self.shared.workers.iter().enumerate();
+        workers.filter_map(|(index, worker)| worker.inbox.owes_life().then_some(index))
     }
 
     /// Ends every allocation and connection; the threads end.
@@ -224,6 +297,13 @@ impl MediaHandle {
             .iter()
             .map(|stats| of(stats).load(Ordering::Relaxed));
         all.sum()
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.shared
+            .groups
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {

@@ -6,8 +6,10 @@
 mod arena;
 mod crossing;
 mod datagrams;
+mod groups;
 mod inbox;
 mod listener;
+mod listeners;
 mod local;
 mod media;
 mod metrics;
@@ -24,6 +26,7 @@ mod write_queue;
 #[cfg(test)]
 mod tests;
 
+pub use groups::{Orders, Plan};
 pub use media::{Media, MediaHandle};
 pub use metrics::Metrics;
 
@@ -77,6 +80,8 @@ pub enum BindError {
         addr: SocketAddr,
         source: std::io::Error,
     },
+    #[error("cannot listen on udp {addr}: its last socket is just being closed; try again")]
+    Closing { addr: SocketAddr },
     /// epoll or eventfd.
     #[error("cannot set up worker {worker}")]
     Worker {

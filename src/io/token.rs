@@ -7,6 +7,7 @@ use crate::turn::{LinkId, RelayId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
     Wake,
+    Timer,
     /// By index into the worker's listeners.
     Listener(u32),
     Relay(RelayId),
@@ -21,6 +22,7 @@ impl Token {
             Self::Listener(index) => (1, index),
             Self::Relay(relay) => (2, relay.0),
             Self::Stream(index) => (3, index),
+            Self::Timer => (4, 0),
         };
         kind << 32 | u64::from(index)
     }
@@ -32,6 +34,7 @@ impl Token {
             1 => Some(Self::Listener(index)),
             2 => Some(Self::Relay(RelayId(index))),
             3 => Some(Self::Stream(index)),
+            4 => Some(Self::Timer),
             _ => None,
         }
     }
@@ -72,6 +75,7 @@ mod tests {
     fn tokens_and_links_survive_packing() {
         let tokens = [
             Token::Wake,
+            Token::Timer,
             Token::Listener(3),
             Token::Relay(RelayId(u32::MAX)),
             Token::Stream(70_000),

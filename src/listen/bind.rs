@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 /// Connections that wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 /// A dead peer is found after 60 s + 4 · 15 s of silence.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
@@ -44,13 +44,13 @@ fn held_by(holder: &Option<String>) -> String {
 
 /// What a connection to a port may begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Port {
+pub enum Port {
     Tcp,
     Tls,
 }
 
 impl Port {
-    fn label(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Tls => "tls",
@@ -58,19 +58,52 @@ impl Port {
     }
 }
 
+/// A listener that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The port may be 0.
+    pub address: SocketAddr,
+    pub port: Port,
+}
+
+impl Asked {
+    /// The listeners of the settings, plain ones first.
+    pub fn all(settings: &Settings) -> Vec<Self> {
+        let list = |addresses: &[SocketAddr], port| -> Vec<Self> {
+            let asked = addresses.iter().map(|address| Self {
+                address: *address,
+                port,
+            });
+            asked.collect()
+        };
+        [
+            list(&settings.tcp, Port::Tcp),
+            list(&settings.tls, Port::Tls),
+        ]
+        .concat()
+    }
+}
+
+/// A listener that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    pub asked: Asked,
+    /// With its real port.
+    pub address: SocketAddr,
+}
+
 /// All listeners of all threads, bound and listening.
 #[derive(Debug)]
 pub struct Listeners {
     threads: Vec<ThreadListeners>,
-    tcp: Vec<SocketAddr>,
-    tls: Vec<SocketAddr>,
+    bound: Vec<Bound>,
     skipped: Vec<SocketAddr>,
 }
 
 /// The listeners of one thread.
 #[derive(Debug, Default)]
 pub struct ThreadListeners {
-    listeners: Vec<(TcpListener, Port)>,
+    listeners: Vec<(TcpListener, Bound)>,
 }
 
 impl Listeners {
@@ -79,67 +112,81 @@ impl Listeners {
     /// Port 0 becomes one free port that all threads share. `[::]` is left out on a machine without IPv6 (see
     /// [`Listeners::skipped`]): it is in the default configuration, and such machines are common.
     pub fn bind(settings: &Settings, threads: usize) -> Result<Self, BindError> {
-        let tcp = settings.tcp.iter().map(|address| (*address, Port::Tcp));
-        let tls = settings.tls.iter().map(|address| (*address, Port::Tls));
-        let wanted: Vec<_> = tcp.chain(tls).collect();
+        Self::bind_beside(&Asked::all(settings), threads, &[])
+    }
+
+    /// Binds listeners beside those that this process has open: `own`, which are not taken for somebody else's.
+    pub fn bind_beside(
+        wanted: &[Asked],
+        threads: usize,
+        own: &[SocketAddr],
+    ) -> Result<Self, BindError> {
         let mut listeners = Self {
             threads: Vec::new(),
-            tcp: Vec::new(),
-            tls: Vec::new(),
+            bound: Vec::new(),
             skipped: Vec::new(),
         };
         listeners
             .threads
             .resize_with(threads.max(1), ThreadListeners::default);
-        if let Some((address, port)) = repeated(&wanted) {
+        if let Some(asked) = repeated(wanted) {
             let source = io::Error::new(io::ErrorKind::AddrInUse, "the address is listed twice");
-            return Err(bind_error(address, port, source));
+            return Err(bind_error(asked, source));
         }
-        for &(address, port) in &wanted {
-            match probe(address) {
-                Err(error) if !lacks_ipv6(address, &error) => {
-                    return Err(bind_error(address, port, error));
+        for asked in wanted {
+            // A probe would find our own listener, which shares its port with us anyway.
+            if own.iter().any(|own| overlap(*own, asked.address)) {
+                continue;
+            }
+            match probe(asked.address) {
+                Err(error) if !lacks_ipv6(asked.address, &error) => {
+                    return Err(bind_error(*asked, error));
                 }
                 Ok(()) | Err(_) => {}
             }
         }
-        for (address, port) in wanted {
-            listeners.bind_one(address, port)?;
+        for asked in wanted {
+            listeners.bind_one(*asked)?;
         }
         Ok(listeners)
     }
 
-    fn bind_one(&mut self, address: SocketAddr, port: Port) -> Result<(), BindError> {
-        let mut real = address;
+    fn bind_one(&mut self, asked: Asked) -> Result<(), BindError> {
+        let mut bound = Bound {
+            asked,
+            address: asked.address,
+        };
         for thread in &mut self.threads {
-            let listener = match listen(real) {
+            let listener = match listen(bound.address) {
                 Ok(listener) => listener,
-                Err(error) if lacks_ipv6(address, &error) => {
-                    self.skipped.push(address);
+                Err(error) if lacks_ipv6(asked.address, &error) => {
+                    self.skipped.push(asked.address);
                     return Ok(());
                 }
-                Err(error) => return Err(bind_error(address, port, error)),
+                Err(error) => return Err(bind_error(asked, error)),
             };
-            real = listener
+            bound.address = listener
                 .local_addr()
-                .map_err(|error| bind_error(address, port, error))?;
-            thread.listeners.push((listener, port));
+                .map_err(|error| bind_error(asked, error))?;
+            thread.listeners.push((listener, bound));
         }
-        match port {
-            Port::Tcp => self.tcp.push(real),
-            Port::Tls => self.tls.push(real),
-        }
+        self.bound.push(bound);
         Ok(())
+    }
+
+    /// What is open.
+    pub fn bound(&self) -> &[Bound] {
+        &self.bound
     }
 
     /// Plain listeners with their real ports.
     pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
-        self.tcp.clone()
+        addresses(&self.bound, Port::Tcp)
     }
 
     /// TLS listeners with their real ports.
     pub fn tls_addresses(&self) -> Vec<SocketAddr> {
-        self.tls.clone()
+        addresses(&self.bound, Port::Tls)
     }
 
     /// IPv6 wildcard addresses that were left out since this machine has no IPv6.
@@ -155,35 +202,45 @@ impl Listeners {
 
 impl ThreadListeners {
     /// Registers the listeners with the runtime of the current thread.
-    pub(super) fn into_tokio(self) -> Vec<(tokio::net::TcpListener, Port)> {
+    pub(super) fn into_tokio(self) -> Vec<(tokio::net::TcpListener, Bound)> {
         self.listeners
             .into_iter()
-            .filter_map(|(listener, port)| {
+            .filter_map(|(listener, bound)| {
                 tokio::net::TcpListener::from_std(listener)
                     .inspect_err(|error| tracing::error!(%error, "cannot watch a listener"))
                     .ok()
-                    .map(|listener| (listener, port))
+                    .map(|listener| (listener, bound))
             })
             .collect()
     }
 }
 
-fn bind_error(address: SocketAddr, port: Port, source: io::Error) -> BindError {
+/// The real addresses of one kind of listener.
+pub fn addresses(bound: &[Bound], port: Port) -> Vec<SocketAddr> {
+    let of_port = bound.iter().filter(|bound| bound.asked.port == port);
+    of_port.map(|bound| bound.address).collect()
+}
+
+fn bind_error(asked: Asked, source: io::Error) -> BindError {
     BindError {
-        address,
-        transport: port.label(),
+        address: asked.address,
+        transport: asked.port.label(),
         holder: None,
         source,
     }
 }
 
+/// True where a connection could come to either: the same address, or a wildcard and a part of it.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && a.is_ipv4() == b.is_ipv4() && same_ip
+}
+
 /// The first address that stands in the lists a second time.
-fn repeated(wanted: &[(SocketAddr, Port)]) -> Option<(SocketAddr, Port)> {
+fn repeated(wanted: &[Asked]) -> Option<Asked> {
     let mut seen = HashSet::new();
-    wanted
-        .iter()
-        .copied()
-        .find(|(address, _)| address.port() != 0 && !seen.insert(*address))
+    let mut wanted = wanted.iter().copied();
+    wanted.find(|asked| asked.address.port() != 0 && !seen.insert(asked.address))
 }
 
 /// Fails when anybody else listens on the address, SO_REUSEPORT or not.

@@ -42,6 +42,7 @@ pub(super) fn class(field: &str) -> Class {
         | "bytes"
         | "bytes_to_client"
         | "bytes_to_upstream"
+        | "change"
         | "connections_max"
         | "duration_ms"
         | "duration_s"
@@ -50,10 +51,12 @@ pub(super) fn class(field: &str) -> Class {
         | "failures"
         | "folder"
         | "format"
+        | "generation"
         | "got_bytes"
         | "id"
         | "ip"
         | "key"
+        | "keys"
         | "left"
         | "level"
         | "lost"
@@ -69,9 +72,11 @@ pub(super) fn class(field: &str) -> Class {
         | "result"
         | "retry_s"
         | "serving"
+        | "socket"
         | "status"
         | "step"
         | "tcp"
+        | "threads"
         | "timeout_s"
         | "tls"
         | "to"
@@ -84,15 +89,17 @@ pub(super) fn class(field: &str) -> Class {
         | "udp"
         | "upstream_connections_max"
         | "upstream_ms"
+        | "valid_until"
         | "vendor"
         | "wanted_bytes"
+        | "watchdog_usec"
         | "workers" => Class::Plain,
         "name" | "user" | "username" => Class::User,
         "client" | "from" | "peer" | "remote" | "source" => Class::Address,
         "host" => Class::Host,
         "path" => Class::Path,
         "cause" | "error" => Class::Prose,
-        "report" | "warning" => Class::Quotation,
+        "changes" | "report" | "warning" => Class::Quotation,
         _ => Class::Unknown,
     }
 }

@@ -1,6 +1,7 @@
 //! Certificate and key files: PEM in, or an error that says which file is wrong and how.
 
 use super::{Error, KeyDer};
+use aws_lc_rs::digest;
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::io::Read;
@@ -16,34 +17,52 @@ pub(super) struct Files {
     pub key: KeyDer,
     pub cert_path: PathBuf,
     pub key_path: PathBuf,
+    /// Of the bytes of both.
+    pub digest: Digest,
 }
 
+/// SHA-256: tells what is in use from what the files hold, whatever their times and sizes say.
+pub(super) type Digest = [u8; 32];
+
 pub(super) fn read(cert_path: &Path, key_path: &Path) -> Result<Files, Error> {
+    let certificates = Sections::read(cert_path)?;
+    let chain = chain(cert_path, &certificates)?;
+    let keys = Sections::read(key_path)?;
+    files(cert_path, chain, &certificates, key_path, &keys)
+}
+
+/// The same of one text that holds both; `path` is where it is or will be kept, for errors.
+pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Files, Error> {
+    let sections = Sections::parse(path, text.to_vec())?;
+    let chain = chain(path, &sections)?;
+    files(path, chain, &sections, path, &sections)
+}
+
+fn files(
+    cert_path: &Path,
+    chain: Vec<CertificateDer<'static>>,
+    certificates: &Sections,
+    key_path: &Path,
+    keys: &Sections,
+) -> Result<Files, Error> {
+    let mut digest = digest::Context::new(&digest::SHA256);
+    for bytes in [&certificates.bytes, &keys.bytes] {
+        digest.update(&bytes.len().to_be_bytes());
+        digest.update(bytes);
+    }
+    let mut digest_bytes = Digest::default();
+    digest_bytes.copy_from_slice(digest.finish().as_ref());
     Ok(Files {
-        chain: read_chain(cert_path)?,
-        key: read_key(key_path)?,
+        chain,
+        key: key(key_path, keys)?,
+        digest: digest_bytes,
         cert_path: cert_path.to_owned(),
         key_path: key_path.to_owned(),
     })
 }
 
-/// The same of one text; `path` is where it is or will be kept, for errors.
-pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Files, Error> {
-    let sections = Sections::parse(path, text)?;
-    Ok(Files {
-        chain: chain(&sections, path)?,
-        key: key(&sections, path)?,
-        cert_path: path.to_owned(),
-        key_path: path.to_owned(),
-    })
-}
-
 /// Every certificate of the file, in its order; at least one, each of them well-formed.
-pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    chain(&Sections::read(path)?, path)
-}
-
-fn chain(sections: &Sections, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+fn chain(path: &Path, sections: &Sections) -> Result<Vec<CertificateDer<'static>>, Error> {
     let chain: Vec<_> = sections.certificates().collect();
     if chain.is_empty() {
         return Err(Error::NoCertificate {
@@ -66,11 +85,7 @@ fn chain(sections: &Sections, path: &Path) -> Result<Vec<CertificateDer<'static>
     Ok(chain)
 }
 
-fn read_key(path: &Path) -> Result<KeyDer, Error> {
-    key(&Sections::read(path)?, path)
-}
-
-fn key(sections: &Sections, path: &Path) -> Result<KeyDer, Error> {
+fn key(path: &Path, sections: &Sections) -> Result<KeyDer, Error> {
     if sections.encrypted_key {
         return Err(Error::EncryptedKey {
             path: path.to_owned(),
@@ -97,16 +112,17 @@ struct Sections {
     blocks: Vec<(SectionKind, Vec<u8>)>,
     encrypted_key: bool,
     empty: bool,
+    bytes: Vec<u8>,
 }
 
 impl Sections {
     fn read(path: &Path) -> Result<Self, Error> {
-        Self::parse(path, &read_bytes(path)?)
+        Self::parse(path, read_bytes(path)?)
     }
 
-    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
-        let text = String::from_utf8_lossy(bytes);
-        let mut rest = bytes;
+    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
+        let text = String::from_utf8_lossy(&bytes);
+        let mut rest = bytes.as_slice();
         let mut blocks = Vec::new();
         while let Some(block) = pem::from_buf(&mut rest).map_err(|source| Error::Pem {
             path: path.to_owned(),
@@ -120,6 +136,7 @@ impl Sections {
             encrypted_key: text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
                 || text.contains("Proc-Type: 4,ENCRYPTED"),
             empty: text.trim().is_empty(),
+            bytes,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Certificates that relayd obtains itself: a stand-in until there is one, and the swap when it comes.
 //!
 //! What holds: a stored certificate that cannot be used is no reason not to start; a certificate in use, also one from files
-//! of before a reload, is kept until the next one is there; `install` puts nothing in the place of what another source
+//! of before a reload, is kept until the next one is there; `install_obtained` puts nothing in the place of what another source
 //! gave in the meantime.
 
 use super::inspect::judge;
@@ -23,7 +23,7 @@ impl Store {
     /// Serves this certificate from the next handshake on; `pem` holds chain and key.
     ///
     /// False if the certificate is not managed any more, or kept elsewhere than in `file`: then nothing changes.
-    pub fn install(&self, file: &Path, pem: &str) -> Result<bool, Error> {
+    pub fn install_obtained(&self, file: &Path, pem: &str) -> Result<bool, Error> {
         let provider = self.config.crypto_provider();
         let certified = files::parse(file, pem.as_bytes())?.certify(provider)?;
         let _replacing = self.replacing();
@@ -31,12 +31,8 @@ impl Store {
         let managed =
             matches!(&settings.source, CertificateSource::Managed { file: own, .. } if own == file);
         if managed {
-            self.resolver.0.store(Arc::new(Loaded {
-                settings,
-                certified: Arc::new(certified),
-                self_signed: None,
-                stand_in: false,
-            }));
+            let loaded = Loaded::of(certified, &settings);
+            self.resolver.0.store(Arc::new(loaded));
         }
         Ok(managed)
     }
@@ -62,24 +58,6 @@ impl Store {
             (CertificateSource::Managed { .. }, false) => Some("obtained"),
             (CertificateSource::Files { .. } | CertificateSource::SelfSigned { .. }, _) => None,
         }
-    }
-
-    /// The certificate after a reload whose settings have it managed.
-    pub(super) fn remanaged(&self, settings: &Settings, file: &Path) -> Result<Loaded, Error> {
-        let loaded = Loaded::new(settings, self.config.crypto_provider())?;
-        let present = self.resolver.0.load();
-        let same_file = matches!(&present.settings.source, CertificateSource::Managed { file: own, .. } if own == file);
-        // In memory there may be a later one than on a full disk; and what clients trust beats a stand-in.
-        let keep = !present.stand_in && (same_file || loaded.stand_in);
-        if !keep || present.self_signed.is_some() {
-            return Ok(loaded);
-        }
-        Ok(Loaded {
-            settings: settings.clone(),
-            certified: Arc::clone(&present.certified),
-            self_signed: None,
-            stand_in: !same_file,
-        })
     }
 
     pub(super) fn replacing(&self) -> MutexGuard<'_, ()> {
@@ -110,10 +88,27 @@ impl Loaded {
             }
         };
         Ok(Self {
-            settings: settings.clone(),
-            certified: Arc::new(certified),
-            self_signed: None,
             stand_in,
+            ..Self::of(certified, settings)
         })
+    }
+
+    /// What is to be served after `present`, if this is managed: in memory there may be a later one than on a full disk; and
+    /// what clients trust beats a stand-in.
+    pub(super) fn after(self, present: &Self) -> Self {
+        let CertificateSource::Managed { file, .. } = &self.settings.source else {
+            return self;
+        };
+        let same_file = matches!(&present.settings.source, CertificateSource::Managed { file: own, .. } if own == file);
+        let keep = !present.stand_in && (same_file || self.stand_in);
+        if !keep || present.self_signed.is_some() {
+            return self;
+        }
+        Self {
+            settings: self.settings,
+            stand_in: !same_file,
+            digest: None,
+            ..present.clone()
+        }
     }
 }

@@ -152,23 +152,60 @@ impl Store {
 
     /// Takes another certificate; on an error the present one stays.
     ///
-    /// A self-signed certificate for the same names is kept: clients were told to trust that one. What `acme` manages is
-    /// replaced by `acme`.
+    /// A self-signed certificate for the same names is kept: clients were told to trust that one.
     pub fn reload(&self, settings: &Settings) -> Result<(), Error> {
-        let _replacing = self.replacing();
-        let same = self.resolver.0.load().settings == *settings;
-        let file = match &settings.source {
-            CertificateSource::Files { .. } => None,
-            CertificateSource::SelfSigned { .. } if same => return Ok(()),
-            CertificateSource::SelfSigned { .. } => None,
-            CertificateSource::Managed { file, .. } => Some(file),
-        };
-        let loaded = match file {
-            Some(file) => self.remanaged(settings, file)?,
-            None => Loaded::new(settings, self.config.crypto_provider())?,
-        };
-        self.resolver.0.store(Arc::new(loaded));
+        let prepared = self.prepare(settings)?;
+        self.install(prepared);
         Ok(())
+    }
+
+    /// Reads or makes the certificate of these settings, for [`install`](Self::install).
+    pub fn prepare(&self, settings: &Settings) -> Result<Prepared, Error> {
+        let present = self.resolver.0.load();
+        let same = present.settings == *settings;
+        if same && matches!(settings.source, CertificateSource::SelfSigned { .. }) {
+            return Ok(Prepared(Arc::clone(&present)));
+        }
+        let loaded = Loaded::new(settings, self.config.crypto_provider())?;
+        Ok(Prepared(Arc::new(loaded.after(&present))))
+    }
+
+    /// Reads the files of the present certificate again: `None` where they hold what is in use.
+    pub fn look(&self) -> Result<Option<Prepared>, Error> {
+        let present = self.resolver.0.load();
+        let CertificateSource::Files { cert, key } = &present.settings.source else {
+            return Ok(None);
+        };
+        let files = files::read(cert, key)?;
+        if present.digest == Some(files.digest) {
+            return Ok(None);
+        }
+        let loaded = Loaded::of_files(files, &present.settings, self.config.crypto_provider())?;
+        Ok(Some(Prepared(Arc::new(loaded))))
+    }
+
+    /// Shows the certificate from the next handshake on.
+    pub fn install(&self, prepared: Prepared) {
+        let _replacing = self.replacing();
+        // What `acme` has obtained since it was prepared is not lost.
+        let loaded = match prepared.0.settings.source {
+            CertificateSource::Managed { .. } => {
+                let present = self.resolver.0.load();
+                Arc::new(Loaded::clone(&prepared.0).after(&present))
+            }
+            CertificateSource::Files { .. } | CertificateSource::SelfSigned { .. } => prepared.0,
+        };
+        self.resolver.0.store(loaded);
+    }
+
+    /// Where the present certificate comes from.
+    pub fn settings(&self) -> Settings {
+        self.resolver.0.load().settings.clone()
+    }
+
+    /// The end of the present certificate's validity, in seconds since 1970.
+    pub fn not_after(&self) -> i64 {
+        self.resolver.0.load().not_after
     }
 
     /// Open TLS-ALPN-01 challenges, which are answered instead of serving.
@@ -192,35 +229,66 @@ impl Store {
     }
 }
 
+/// A certificate that can be put in use and that nothing can go wrong with any more.
+pub struct Prepared(Arc<Loaded>);
+
+impl Prepared {
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// The end of its validity, in seconds since 1970.
+    pub fn not_after(&self) -> i64 {
+        self.0.not_after
+    }
+
+    /// Leaf first.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.0.certified.cert.clone()
+    }
+}
+
 /// One certificate, ready for handshakes.
+#[derive(Clone)]
 struct Loaded {
     settings: Settings,
     certified: Arc<CertifiedKey>,
     self_signed: Option<SelfSignedPem>,
+    /// Of the files' bytes; `None` where there are none.
+    digest: Option<files::Digest>,
+    not_after: i64,
     /// It only fills the place of a managed certificate that is still to come.
     stand_in: bool,
 }
 
 impl Loaded {
     fn new(settings: &Settings, provider: &CryptoProvider) -> Result<Self, Error> {
-        let (certified, self_signed) = match &settings.source {
+        match &settings.source {
             CertificateSource::Files { cert, key } => {
-                let files = files::read(cert, key)?;
-                (files.certify(provider)?, None)
+                Self::of_files(files::read(cert, key)?, settings, provider)
             }
             CertificateSource::SelfSigned { names } => {
                 let (certified, pem) = Self::self_signed(names, provider)?;
-                (certified, Some(pem))
+                Ok(Self {
+                    self_signed: Some(pem),
+                    ..Self::of(certified, settings)
+                })
             }
             CertificateSource::Managed { names, file } => {
-                return Self::managed(settings, names, file, provider);
+                Self::managed(settings, names, file, provider)
             }
-        };
+        }
+    }
+
+    fn of_files(
+        files: files::Files,
+        settings: &Settings,
+        provider: &CryptoProvider,
+    ) -> Result<Self, Error> {
+        let digest = files.digest;
         Ok(Self {
-            settings: settings.clone(),
-            certified: Arc::new(certified),
-            self_signed,
-            stand_in: false,
+            digest: Some(digest),
+            ..Self::of(files.certify(provider)?, settings)
         })
     }
 
@@ -234,6 +302,17 @@ impl Loaded {
             .load_private_key(key)
             .map_err(Error::Setup)?;
         Ok((CertifiedKey::new(vec![der], key), pem))
+    }
+
+    fn of(certified: CertifiedKey, settings: &Settings) -> Self {
+        Self {
+            settings: settings.clone(),
+            not_after: inspect::not_after(&certified.cert),
+            certified: Arc::new(certified),
+            self_signed: None,
+            digest: None,
+            stand_in: false,
+        }
     }
 }
 

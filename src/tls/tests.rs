@@ -383,7 +383,7 @@ fn installed_certificate_outlives_reloads_with_or_without_its_file() {
     let (cert, key) = certificate("a.example", TODAY, 90);
     assert!(
         store
-            .install(&file, &format!("{cert}{key}"))
+            .install_obtained(&file, &format!("{cert}{key}"))
             .expect("a pair")
     );
     let installed = store.chain();
@@ -413,7 +413,7 @@ fn certificate_from_files_is_kept_until_the_first_managed_one() {
     let file = dir.path.join("managed.pem");
     assert!(
         store
-            .install(&file, &format!("{cert}{key}"))
+            .install_obtained(&file, &format!("{cert}{key}"))
             .expect("a pair")
     );
     assert_ne!(store.chain(), before);
@@ -430,7 +430,7 @@ fn a_certificate_that_comes_too_late_takes_nobodys_place() {
     let file = dir.path.join("managed.pem");
     assert!(
         !store
-            .install(&file, &format!("{cert}{key}"))
+            .install_obtained(&file, &format!("{cert}{key}"))
             .expect("a pair")
     );
     assert_eq!(store.chain(), before);
@@ -451,7 +451,7 @@ fn what_an_authority_sends_is_examined_before_it_is_served() {
         "x".to_owned(),
     ] {
         examine(&file, &text, TODAY).expect_err(&text);
-        store.install(&file, &text).expect_err(&text);
+        store.install_obtained(&file, &text).expect_err(&text);
         assert!(store.is_stand_in());
     }
     let good = examine(&file, &format!("{cert}{key}"), TODAY).expect("a pair");

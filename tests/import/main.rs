@@ -1,5 +1,7 @@
 //! `relayd import-coturn` from its command line to a relayd that serves what came of it.
 
+// Each test binary uses its own part of this.
+#[allow(dead_code)]
 #[path = "../start/network.rs"]
 mod network;
 #[path = "../start/process.rs"]

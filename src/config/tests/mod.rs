@@ -1,6 +1,7 @@
 //! Whole files: golden reports, the reference and the examples against the defaults, settings in their places.
 
 mod acme;
+mod changes;
 mod credentials;
 mod refusals;
 mod secrets;

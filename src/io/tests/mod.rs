@@ -3,6 +3,7 @@
 mod client;
 mod connections;
 mod datagrams;
+mod listeners;
 mod neighbours;
 mod slow_clients;
 
