@@ -17,6 +17,7 @@ use crate::io::streams::Streams;
 use crate::io::token::{Link, Token};
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Event, Events, Interest};
+use crate::sys::memory;
 use crate::sys::recv::Receiver;
 use crate::sys::rng::SystemRng;
 use crate::sys::send::Sender;
@@ -45,6 +46,9 @@ const SOON: Duration = Duration::from_micros(20);
 
 /// How often idle connections and unclaimed reservations are looked for, while there are any.
 const TICK: Duration = Duration::from_secs(1);
+
+/// As many allocations at once are a crowd: when three quarters have gone, their memory goes back to the system.
+const CROWD: usize = 1024;
 
 /// Most time that a worker's counts stay its own while it has events.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
@@ -111,6 +115,8 @@ pub struct Worker {
     timer: Timer,
     /// When the timer will fire, at the latest.
     timer_at: Option<Instant>,
+    /// Most allocations at once since memory was last given back.
+    crowd: usize,
     next_tick: Option<Instant>,
     /// When the counts, which have changed, are to be published.
     publish_at: Option<Instant>,
@@ -148,6 +154,7 @@ impl Worker {
             inbox,
             timer: seed.timer,
             timer_at: None,
+            crowd: 0,
             next_tick: None,
             publish_at: None,
         };
@@ -299,9 +306,19 @@ impl Worker {
             Some(due) if due <= now => {
                 let published = self.stats.publish(&self.counts, self.core.counters());
                 self.publish_at = (!published).then_some(now + PUBLISH_EVERY);
+                self.look_after_memory();
             }
             None if changed => self.publish_at = Some(now + PUBLISH_EVERY),
             Some(_) | None => {}
+        }
+    }
+
+    fn look_after_memory(&mut self) {
+        let allocations = self.core.allocation_count();
+        self.crowd = self.crowd.max(allocations);
+        if self.crowd >= CROWD && allocations < self.crowd / 4 {
+            self.crowd = allocations;
+            memory::give_back();
         }
     }
 

@@ -9,6 +9,7 @@ pub mod holder;
 pub mod interfaces;
 pub mod limits;
 pub mod memfd;
+pub mod memory;
 pub mod name;
 pub mod notify;
 pub mod recv;
