@@ -43,7 +43,11 @@ pub struct AdminState {
     token: ArcSwapOption<TokenHash>,
     control: OnceLock<Arc<dyn Control>>,
     reloads: OnceLock<mpsc::Sender<ReloadRequest>>,
+    certificate: OnceLock<Certificate>,
 }
+
+/// Tells what is served where certificates are obtained by relayd itself.
+type Certificate = Box<dyn Fn() -> Option<&'static str> + Send + Sync>;
 
 #[derive(Clone, Debug)]
 enum Phase {
@@ -64,6 +68,9 @@ pub(super) struct Stopping;
 struct Readiness {
     ready: bool,
     state: &'static str,
+    /// "stand-in" does not make a server unready: the certificate comes over its port, once it is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<&'static str>,
     #[serde(flatten)]
     addresses: Option<Addresses>,
 }
@@ -81,6 +88,7 @@ impl AdminState {
             token: ArcSwapOption::empty(),
             control: OnceLock::new(),
             reloads: OnceLock::new(),
+            certificate: OnceLock::new(),
         };
         state.set_token(settings.token.as_ref());
         Arc::new(state)
@@ -95,6 +103,11 @@ impl AdminState {
     pub fn set_control(&self, control: Arc<dyn Control>) {
         let first = self.control.set(control).is_ok();
         debug_assert!(first, "a server has one control");
+    }
+
+    /// For `/readyz`; the first one stays.
+    pub fn set_certificate(&self, tell: impl Fn() -> Option<&'static str> + Send + Sync + 'static) {
+        let _ = self.certificate.set(Box::new(tell));
     }
 
     /// Who reloads; set once.
@@ -176,6 +189,7 @@ impl AdminState {
         let readiness = Readiness {
             ready,
             state,
+            certificate: self.certificate.get().and_then(|tell| tell()),
             addresses,
         };
         (ready, readiness)

@@ -6,6 +6,7 @@ use super::credentials::{self, Hook};
 use super::reload;
 use super::signalling::{self, Pulse};
 use super::watchdog::Threads;
+use crate::acme::{self, Acme};
 use crate::addr::Family;
 use crate::admin::{self, Addresses, Admin, AdminState, ReloadRequest};
 use crate::check;
@@ -129,6 +130,8 @@ impl Bound {
         if self.config.admin.coturn_metrics {
             media.coturn_metrics().register(metrics.registry_mut());
         }
+        let acme_metrics = acme::Metrics::default();
+        acme_metrics.register(metrics.registry_mut());
         let admin_counts = admin::Counts::default();
         admin_counts.register(metrics.registry_mut());
         let admin_state = AdminState::new(Arc::new(metrics), admin_counts, &self.config.admin);
@@ -142,6 +145,8 @@ impl Bound {
         );
         admin_state.set_control(Arc::clone(&control) as Arc<dyn admin::Control>);
         admin_state.set_reloads(reloads);
+        let of_readyz = Arc::clone(&tls);
+        admin_state.set_certificate(move || of_readyz.load().as_ref()?.standing());
         let admin = match self.admin {
             Some(admin) => Some(
                 admin
@@ -198,6 +203,9 @@ impl Bound {
             // A reader that went away is no reason not to serve.
             let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
+        let mut acme = Acme::new(acme_metrics);
+        acme.replace(self.config.acme.as_ref(), tls.load_full())
+            .context("cannot start the thread that obtains certificates")?;
         admin_state.ready(addresses.clone());
         Ok(Running {
             file: self.file,
@@ -206,6 +214,7 @@ impl Bound {
             addresses,
             credentials: service,
             tls,
+            acme: Some(acme),
             media,
             streams,
             admin_address,
@@ -260,7 +269,8 @@ pub fn bind_listeners(
 /// What a client will trip over: logged at every start, not only by `relayd check`.
 pub fn warn_of_certificate(config: &Config) {
     let Some(settings) = &config.tls else { return };
-    if matches!(settings.source, CertificateSource::SelfSigned { .. }) {
+    // A self-signed one is expected to be refused; of a managed one `acme` speaks itself.
+    if !matches!(settings.source, CertificateSource::Files { .. }) {
         return;
     }
     if let Ok(inspection) = tls::inspect(settings, &config.domain, clock::now().unix_s()) {
@@ -433,6 +443,8 @@ pub struct Running {
     pub addresses: Addresses,
     pub credentials: Arc<Service>,
     pub tls: listen::Tls,
+    /// `None` once it drains.
+    pub acme: Option<Acme>,
     pub media: MediaHandle,
     pub streams: StreamListeners,
     admin_address: Option<SocketAddr>,
@@ -478,7 +490,9 @@ impl Running {
     }
 
     /// Stops accepting and refuses new allocations; what runs goes on.
-    pub fn drain(&self) {
+    pub fn drain(&mut self) {
+        // No validation would reach this process; and its turn is over for another one that takes its place.
+        self.acme = None;
         self.admin_state.drain();
         self.media.drain();
         self.draining.send_replace(true);

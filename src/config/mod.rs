@@ -30,7 +30,7 @@ pub use report::{Place, Problem, Report, Severity};
 pub use shown::{Origin, Shown, ShownValue};
 pub use values::{show_duration, show_size};
 
-use crate::{admin, credentials, io, listen, proxy, telemetry, tls, turn};
+use crate::{acme, admin, credentials, io, listen, proxy, telemetry, tls, turn};
 use section::{Reader, Table};
 use source::Source;
 use std::net::SocketAddr;
@@ -60,6 +60,8 @@ pub struct Config {
     /// `proxy.vendors`: the presets that `proxy.allow` and `proxy.routes` hold already.
     pub vendors: Vec<String>,
     pub tls: Option<tls::Settings>,
+    /// `tls.acme`, if certificates come from there.
+    pub acme: Option<acme::Settings>,
     /// `listeners` are the configured ones: after binding, the bound ones are to be put there.
     pub turn: turn::Settings,
     pub io: io::Settings,
@@ -266,7 +268,7 @@ struct Parts {
 impl Parts {
     fn read(root: &Table<'_>, around: &Surroundings<'_>) -> Self {
         let server = read::server::read(&root.table("server"), around);
-        let tls = read::tls::read(&root.table("tls"), &server.domain.value, around);
+        let tls = read::tls::read(&root.table("tls"), &server.domain, around);
         Self {
             server,
             listen: read::listen::read(&root.table("listen")),
@@ -322,6 +324,7 @@ impl Parts {
             test_page: self.proxy.test_page,
             vendors: self.proxy.vendors,
             tls: self.tls.settings,
+            acme: self.tls.acme.settings,
             turn: settings,
             io: io::Settings {
                 workers: self.server.workers,

@@ -188,6 +188,11 @@ pub async fn commit(
         Certificate::SwitchedOn(store) => running.tls.store(Some(store)),
         Certificate::SwitchedOff => running.tls.store(None),
     }
+    if let Some(acme) = &mut running.acme
+        && let Err(error) = acme.replace(config.acme.as_ref(), running.tls.load_full())
+    {
+        warn!(%error, "cannot start the thread that obtains certificates: the next reload tries again");
+    }
     running.listen.set_settings(&config.listen);
     let orders = running.media.adopt(udp);
     running.streams.bound = streams.bound;

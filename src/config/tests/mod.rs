@@ -1,5 +1,6 @@
 //! Whole files: golden reports, the reference and the examples against the defaults, settings in their places.
 
+mod acme;
 mod admin;
 mod changes;
 mod credentials;
