@@ -17,6 +17,7 @@ mod media;
 mod metrics;
 mod neighbours;
 mod outbox;
+mod pace;
 mod ports;
 mod relay;
 mod stream;
