@@ -51,7 +51,11 @@ fn a_credential_is_refused_once_it_is_over_and_its_call_goes_on() {
         let asked_s = unix_s();
         let mut turn = client::Client::new(udp(&relayd), &username, &password);
         match turn.allocate_code() {
-            None => assert!(asked_s < expires_s, "good after its time"),
+            None => {
+                assert!(asked_s < expires_s, "good after its time");
+                // The system may give this port to the next socket, whose Allocate would be a second one.
+                turn.refresh(0).expect("an answer");
+            }
             Some(401) => break,
             Some(code) => panic!("refused with {code}"),
         }
