@@ -12,6 +12,7 @@ mod start;
 use crate::config::Config;
 use crate::io;
 use crate::secret::Secret;
+use crate::sys::inherit::{Inherited, Variables};
 use crate::telemetry;
 use anyhow::Context as _;
 use start::Bound;
@@ -37,8 +38,11 @@ pub enum Source {
 
 /// Serves until a signal ends it. An error means that it could not start.
 pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
+    // First of all: nothing else may get the numbers of these descriptors.
+    let inherited = Inherited::from_service_manager(&Variables::read());
+    let inherited = inherited.context("socket activation (LISTEN_FDS)")?;
     let log = telemetry::init(&config.log).context("cannot set up the log")?;
-    let bound = Bound::new(config)?;
+    let bound = Bound::new(config, inherited)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -2,6 +2,7 @@
 
 use super::{AdminState, Settings};
 use crate::metrics;
+use crate::sys::inherit::{Inherited, Purpose};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -62,6 +63,14 @@ pub struct Admin {
 impl Admin {
     /// `None`: it is off.
     pub fn bind(settings: &Settings) -> Result<Option<Self>, BindError> {
+        Self::bind_beside(settings, &mut Inherited::default())
+    }
+
+    /// Uses the socket that is there already, if there is one.
+    pub fn bind_beside(
+        settings: &Settings,
+        inherited: &mut Inherited,
+    ) -> Result<Option<Self>, BindError> {
         let Some(address) = settings.listen else {
             return Ok(None);
         };
@@ -73,7 +82,11 @@ impl Admin {
             holder: None,
             source,
         };
-        let listener = TcpListener::bind(address).map_err(failed)?;
+        let given = inherited.take(Purpose::Admin, address).into_iter().next();
+        let listener = match given {
+            Some(given) => given.socket.into(),
+            None => TcpListener::bind(address).map_err(failed)?,
+        };
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Some(Self { listener, address }))

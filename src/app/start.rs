@@ -19,6 +19,7 @@ use crate::proxy::route::Router;
 use crate::snippet::{self, Facts as ClientFacts, Login};
 use crate::sys::clock;
 use crate::sys::holder::{Protocol, holder};
+use crate::sys::inherit::Inherited;
 use crate::sys::limits::{self, Capacity};
 use crate::sys::rng::SystemRng;
 use crate::tls::CertificateSource;
@@ -47,7 +48,7 @@ pub struct Bound {
 
 impl Bound {
     /// Loads the certificate, binds every socket and compiles the proxy's settings. The errors say what and where.
-    pub fn new(mut config: Config) -> anyhow::Result<Self> {
+    pub fn new(mut config: Config, mut inherited: Inherited) -> anyhow::Result<Self> {
         let open_files = limits::raise_open_files().context("cannot read the open-files limit")?;
         let tls = config.tls.as_ref().map(tls::Store::load).transpose()?;
         warn_of_certificate(&config);
@@ -62,10 +63,12 @@ impl Bound {
         };
         let allocations_max = check::capacity(&config, Some(open_files.soft)).max;
         facts.complete(&mut config);
-        let admin = bind_admin(&config.admin)?;
-        let listeners = bind_listeners(&config.listen, threads)?;
+        let admin = bind_admin(&config.admin, &mut inherited)?;
+        let listeners = bind_listeners(&config.listen, threads, &mut inherited)?;
         let shared = turn::Shared::new(&mut SystemRng);
-        let media = Media::bind(&config.io, Arc::new(config.turn.clone()), shared)?;
+        let turn = Arc::new(config.turn.clone());
+        let media = Media::bind_beside(&config.io, turn, shared, &mut inherited)?;
+        inherited.refuse_rest().context("socket activation")?;
         let proxy = Proxy::new(config.proxy.clone())?;
         Ok(Self {
             config,
@@ -186,8 +189,11 @@ impl Bound {
 }
 
 /// Binds the admin listener; blames as [`bind_listeners`] does.
-fn bind_admin(settings: &admin::Settings) -> Result<Option<Admin>, admin::BindError> {
-    Admin::bind(settings).map_err(|mut error| {
+fn bind_admin(
+    settings: &admin::Settings,
+    inherited: &mut Inherited,
+) -> Result<Option<Admin>, admin::BindError> {
+    Admin::bind_beside(settings, inherited).map_err(|mut error| {
         if let admin::BindError::Socket {
             address,
             holder: blamed,
@@ -205,8 +211,9 @@ fn bind_admin(settings: &admin::Settings) -> Result<Option<Admin>, admin::BindEr
 fn bind_listeners(
     settings: &listen::Settings,
     threads: usize,
+    inherited: &mut Inherited,
 ) -> Result<Listeners, listen::BindError> {
-    let listeners = Listeners::bind(settings, threads).map_err(|mut error| {
+    let listeners = Listeners::bind_beside(settings, threads, inherited).map_err(|mut error| {
         if error.is_in_use() {
             error.holder = holder(Protocol::Tcp, error.address).map(|holder| holder.to_string());
         }

@@ -1,9 +1,10 @@
-//! UDP listeners: the same addresses for every worker, joined by SO_REUSEPORT.
+//! UDP listeners: the same addresses for every worker, joined by SO_REUSEPORT, or taken over from who bound them.
 
 use crate::io::BindError;
 use crate::io::datagrams::BURST_START;
 use crate::io::outbox::Chain;
 use crate::sys::holder::{Protocol, holder};
+use crate::sys::inherit::{self, Given, Inherited, Origin};
 use crate::sys::socket::{Purpose, UdpSocket};
 use std::io;
 use std::net::SocketAddr;
@@ -16,35 +17,53 @@ pub struct Listener {
     pub burst: u8,
     /// The kernel's count of what its receive buffer has dropped, as last seen.
     pub overflow: u32,
+    /// Which socket of the former process it is, after an upgrade.
+    pub former: Option<Former>,
     /// Answers must name the address they leave from.
     pub is_wildcard: bool,
 }
 
+/// A listener's place in the process that it was taken over from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Former {
+    pub index: usize,
+    pub worker: usize,
+}
+
+impl Former {
+    fn of(origin: Origin) -> Option<Self> {
+        match origin {
+            Origin::ServiceManager => None,
+            Origin::Former { index, worker, .. } => Some(Self { index, worker }),
+        }
+    }
+}
+
 /// Binds `addrs` for `workers` workers; the outer vector has one entry for each.
 ///
-/// All workers share the real port of an address that asks for port 0.
+/// All workers share the real port of an address that asks for port 0. Sockets that are there already are used instead;
+/// where others may not be bound beside them, some workers have no listener of that address.
 pub fn bind(
     addrs: &[SocketAddr],
     workers: usize,
     buffer_bytes: usize,
+    inherited: &mut Inherited,
 ) -> Result<Vec<Vec<Listener>>, BindError> {
     let mut all: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
     let mut smallest = usize::MAX;
     for addr in addrs {
-        let mut real = *addr;
-        for (worker, listeners) in all.iter_mut().enumerate() {
-            let purpose = if worker == 0 {
-                Purpose::Listener
-            } else {
-                Purpose::SharedListener
-            };
-            let socket = UdpSocket::bind(real, purpose).map_err(|error| failed(real, error))?;
-            let set = set_up(&socket, purpose, buffer_bytes);
+        let sockets = match inherited.take(inherit::Purpose::Udp, *addr) {
+            given if given.is_empty() => bind_shared(*addr, workers, 0)?,
+            given => take_over(given, workers)?,
+        };
+        for (index, (socket, former)) in sockets.into_iter().enumerate() {
+            let real = socket.addr();
+            let set = socket.set_buffers(buffer_bytes);
             smallest = smallest.min(set.map_err(|error| failed(real, error))?);
-            real = socket.addr();
-            listeners.push(Listener {
+            all[worker_of(index, former, workers)].push(Listener {
                 is_wildcard: real.ip().is_unspecified(),
                 socket,
+                former,
                 chain: Chain::EMPTY,
                 burst: BURST_START,
                 overflow: 0,
@@ -61,12 +80,71 @@ pub fn bind(
     Ok(all)
 }
 
-/// Returns the buffer size that was reached, in bytes.
-fn set_up(socket: &UdpSocket, purpose: Purpose, buffer_bytes: usize) -> io::Result<usize> {
-    if purpose == Purpose::Listener {
-        socket.share_port()?;
+type Sockets = Vec<(UdpSocket, Option<Former>)>;
+
+/// The former process's workers are shared out as a whole: each has a lane of its own.
+fn worker_of(index: usize, former: Option<Former>, workers: usize) -> usize {
+    former.map_or(index, |former| former.worker) % workers
+}
+
+/// One socket for each worker after the first `from`.
+fn bind_shared(addr: SocketAddr, workers: usize, from: usize) -> Result<Sockets, BindError> {
+    let mut real = addr;
+    let mut sockets = Sockets::new();
+    for worker in from..workers {
+        let purpose = if worker == 0 {
+            Purpose::Listener
+        } else {
+            Purpose::SharedListener
+        };
+        let socket = UdpSocket::bind(real, purpose).map_err(|error| failed(real, error))?;
+        if worker == 0 {
+            socket.share_port().map_err(|error| failed(real, error))?;
+        }
+        real = socket.addr();
+        sockets.push((socket, None));
     }
-    socket.set_buffers(buffer_bytes)
+    Ok(sockets)
+}
+
+/// Sockets that are bound already, and beside those of a service manager as many as the workers want and it permits.
+///
+/// Nothing is bound beside a former process's: a group that changes spreads its packets anew, also those of live calls.
+fn take_over(given: Vec<Given>, workers: usize) -> Result<Sockets, BindError> {
+    let mut sockets = Sockets::new();
+    for Given {
+        socket,
+        address,
+        origin,
+        ..
+    } in given
+    {
+        let socket = UdpSocket::adopt(socket, address).map_err(|error| failed(address, error))?;
+        sockets.push((socket, Former::of(origin)));
+    }
+    let Some((first, None)) = sockets.first() else {
+        return Ok(sockets);
+    };
+    let (address, given) = (first.addr(), sockets.len());
+    let shared = first.is_shared().map_err(|error| failed(address, error))?;
+    let more = match shared {
+        true => bind_shared(address, workers, given),
+        false => Ok(Sockets::new()),
+    };
+    match more {
+        Ok(more) => sockets.extend(more),
+        // A port below 1024 may be the service manager's to bind alone.
+        Err(error) => tracing::warn!(%error, "no more sockets beside those of the service manager"),
+    }
+    if sockets.len() < workers {
+        tracing::info!(
+            udp = %address,
+            sockets = sockets.len(),
+            workers,
+            "fewer workers than there are read this listener: one for each socket that the service manager gave, or all with ReusePort=yes"
+        );
+    }
+    Ok(sockets)
 }
 
 fn failed(addr: SocketAddr, source: io::Error) -> BindError {

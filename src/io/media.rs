@@ -10,6 +10,7 @@ use crate::io::relay::RelayShared;
 use crate::io::worker::{self, Worker};
 use crate::io::{BindError, Settings};
 use crate::sys::epoll::Waker;
+use crate::sys::inherit::Inherited;
 use crate::sys::rng::SystemRng;
 use crate::turn;
 use std::collections::HashMap;
@@ -51,8 +52,19 @@ impl Media {
         turn: Arc<turn::Settings>,
         shared: Arc<turn::Shared>,
     ) -> Result<Self, BindError> {
+        Self::bind_beside(settings, turn, shared, &mut Inherited::default())
+    }
+
+    /// Uses the sockets that are there already, and binds the rest.
+    pub fn bind_beside(
+        settings: &Settings,
+        turn: Arc<turn::Settings>,
+        shared: Arc<turn::Shared>,
+        inherited: &mut Inherited,
+    ) -> Result<Self, BindError> {
         let workers = settings.workers.max(1);
-        let listeners = listener::bind(&settings.udp, workers, settings.listener_buffer_bytes)?;
+        let buffer_bytes = settings.listener_buffer_bytes;
+        let listeners = listener::bind(&settings.udp, workers, buffer_bytes, inherited)?;
         let addr = |listener: &Listener| listener.socket.addr();
         let udp_addresses = listeners.iter().take(1).flatten().map(addr).collect();
         let relays = Arc::new(RelayShared {

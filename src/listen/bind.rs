@@ -4,6 +4,7 @@
 //! connections would go there. So each address is first bound without it: that finds any other listener.
 
 use super::Settings;
+use crate::sys::inherit::{Given, Inherited, Purpose};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::collections::HashSet;
 use std::io;
@@ -50,6 +51,13 @@ pub(super) enum Port {
 }
 
 impl Port {
+    fn purpose(self) -> Purpose {
+        match self {
+            Self::Tcp => Purpose::Tcp,
+            Self::Tls => Purpose::Tls,
+        }
+    }
+
     fn label(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
@@ -79,6 +87,18 @@ impl Listeners {
     /// Port 0 becomes one free port that all threads share. `[::]` is left out on a machine without IPv6 (see
     /// [`Listeners::skipped`]): it is in the default configuration, and such machines are common.
     pub fn bind(settings: &Settings, threads: usize) -> Result<Self, BindError> {
+        Self::bind_beside(settings, threads, &mut Inherited::default())
+    }
+
+    /// Uses the sockets that are there already, and binds the rest.
+    ///
+    /// Sockets that are fewer than the threads are shared between them: nothing that waits in their queues is lost with
+    /// a socket that ends before the others.
+    pub fn bind_beside(
+        settings: &Settings,
+        threads: usize,
+        inherited: &mut Inherited,
+    ) -> Result<Self, BindError> {
         let tcp = settings.tcp.iter().map(|address| (*address, Port::Tcp));
         let tls = settings.tls.iter().map(|address| (*address, Port::Tls));
         let wanted: Vec<_> = tcp.chain(tls).collect();
@@ -95,7 +115,12 @@ impl Listeners {
             let source = io::Error::new(io::ErrorKind::AddrInUse, "the address is listed twice");
             return Err(bind_error(address, port, source));
         }
-        for &(address, port) in &wanted {
+        let wanted = wanted.into_iter().map(|(address, port)| {
+            let given = inherited.take(port.purpose(), address);
+            (address, port, given)
+        });
+        let wanted: Vec<_> = wanted.collect();
+        for &(address, port, _) in wanted.iter().filter(|(_, _, given)| given.is_empty()) {
             match probe(address) {
                 Err(error) if !lacks_ipv6(address, &error) => {
                     return Err(bind_error(address, port, error));
@@ -103,10 +128,39 @@ impl Listeners {
                 Ok(()) | Err(_) => {}
             }
         }
-        for (address, port) in wanted {
-            listeners.bind_one(address, port)?;
+        for (address, port, given) in wanted {
+            if given.is_empty() {
+                listeners.bind_one(address, port)?;
+            } else {
+                let taken = listeners.take_over(given, port);
+                taken.map_err(|error| bind_error(address, port, error))?;
+            }
         }
         Ok(listeners)
+    }
+
+    /// Shares sockets out: each thread has at least one, each socket at least one thread.
+    fn take_over(&mut self, given: Vec<Given>, port: Port) -> io::Result<()> {
+        let Some(address) = given.first().map(|given| given.address) else {
+            return Ok(());
+        };
+        let (sockets, threads) = (given.len(), self.threads.len());
+        for turn in 0..sockets.max(threads) {
+            let socket = given[turn % sockets].socket.try_clone()?;
+            set_up(&socket)?;
+            socket.listen(BACKLOG)?;
+            let thread = &mut self.threads[turn % threads];
+            thread.listeners.push((socket.into(), port));
+        }
+        self.note(port, address);
+        Ok(())
+    }
+
+    fn note(&mut self, port: Port, address: SocketAddr) {
+        match port {
+            Port::Tcp => self.tcp.push(address),
+            Port::Tls => self.tls.push(address),
+        }
     }
 
     fn bind_one(&mut self, address: SocketAddr, port: Port) -> Result<(), BindError> {
@@ -125,10 +179,7 @@ impl Listeners {
                 .map_err(|error| bind_error(address, port, error))?;
             thread.listeners.push((listener, port));
         }
-        match port {
-            Port::Tcp => self.tcp.push(real),
-            Port::Tls => self.tls.push(real),
-        }
+        self.note(port, real);
         Ok(())
     }
 
@@ -197,17 +248,21 @@ fn probe(address: SocketAddr) -> io::Result<()> {
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket(address)?;
     socket.set_reuse_port(true)?;
-    // Linux gives these three to every accepted connection, which saves their system calls there.
+    set_up(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Linux gives these options to every accepted connection, which saves their system calls there.
+fn set_up(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_PROBES),
-    )?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    )
 }
 
 /// A socket that may take a port whose old connections linger in TIME_WAIT, but not one that is listened on.

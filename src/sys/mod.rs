@@ -5,6 +5,7 @@ pub mod control;
 pub mod epoll;
 pub mod errors;
 pub mod holder;
+pub mod inherit;
 pub mod interfaces;
 pub mod limits;
 pub mod name;

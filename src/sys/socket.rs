@@ -42,6 +42,18 @@ impl UdpSocket {
         Ok(socket)
     }
 
+    /// Takes a bound socket of somebody else's as a listener.
+    pub fn adopt(socket: Socket, addr: SocketAddr) -> io::Result<Self> {
+        let socket = Self { socket, addr };
+        socket.set_options(Purpose::Listener)?;
+        Ok(socket)
+    }
+
+    /// Whether others may bind its address beside it (SO_REUSEPORT).
+    pub fn is_shared(&self) -> io::Result<bool> {
+        self.socket.reuse_port()
+    }
+
     fn set_options(&self, purpose: Purpose) -> io::Result<()> {
         let fd = self.as_fd();
         set(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
