@@ -45,12 +45,9 @@ pub enum Origin {
     /// One listener of the former process.
     Former {
         purpose: Purpose,
-        /// As its configuration had it; the port may be 0.
-        configured: SocketAddr,
-        /// The former process's number of the socket.
-        index: usize,
-        /// The former process's worker that reads it.
+        /// The former process's worker that reads it, and its place among that worker's listeners.
         worker: usize,
+        index: usize,
     },
 }
 
@@ -156,12 +153,6 @@ impl Inherited {
         Self { sockets }
     }
 
-    /// True when another relayd gave them, which owns the groups that the kernel spreads packets over.
-    pub fn is_from_former(&self) -> bool {
-        let former = |given: &Given| matches!(given.origin, Origin::Former { .. });
-        self.sockets.iter().any(former)
-    }
-
     /// The sockets of a listener that is configured as `address`; none where it is to be bound.
     ///
     /// Two listeners that ask for port 0 are told apart by their order.
@@ -234,10 +225,11 @@ impl Given {
                 self.is_stream == (purpose != Purpose::Udp) && self.address == address
             }
             Origin::Former {
-                purpose: former,
-                configured,
-                ..
-            } => former == purpose && (configured == address || self.address == address),
+                purpose: former, ..
+            } => {
+                let any_port = address.port() == 0 && self.address.ip() == address.ip();
+                former == purpose && (self.address == address || any_port)
+            }
         }
     }
 }
@@ -342,7 +334,6 @@ mod tests {
             let socket = UdpSocket::bind(any).expect("bound");
             let origin = Origin::Former {
                 purpose: Purpose::Udp,
-                configured: any,
                 index,
                 worker: 0,
             };
