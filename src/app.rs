@@ -8,6 +8,7 @@ mod credentials;
 mod reload;
 mod signalling;
 mod start;
+mod upgrade;
 
 use crate::config::Config;
 use crate::io;
@@ -21,6 +22,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
+use upgrade::farewell::see_off;
+use upgrade::former::{Outcome, attempt};
+pub use upgrade::successor::Former;
 
 /// How often a draining server looks whether its last call has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
@@ -37,12 +41,26 @@ pub enum Source {
 }
 
 /// Serves until a signal ends it. An error means that it could not start.
-pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
+///
+/// `former`: the process that this one takes over from, which hears of the error.
+pub fn serve(config: Config, source: Source, former: Option<Former>) -> anyhow::Result<()> {
+    let ear = former.as_ref().map(Former::ear);
+    run(config, source, former).inspect_err(|error| {
+        if let Some(ear) = ear {
+            ear.refuse(&format!("{error:#}"));
+        }
+    })
+}
+
+fn run(config: Config, source: Source, mut former: Option<Former>) -> anyhow::Result<()> {
     // First of all: nothing else may get the numbers of these descriptors.
-    let inherited = Inherited::from_service_manager(&Variables::read());
-    let inherited = inherited.context("socket activation (LISTEN_FDS)")?;
+    let inherited = match &mut former {
+        Some(former) => former.inherited()?,
+        None => Inherited::from_service_manager(&Variables::read())
+            .context("socket activation (LISTEN_FDS)")?,
+    };
     let log = telemetry::init(&config.log).context("cannot set up the log")?;
-    let bound = Bound::new(config, inherited)?;
+    let bound = Bound::new(config, inherited, former)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -51,13 +69,27 @@ pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
     tasks.block_on(&runtime, async {
         let mut signals = Signals::new()?;
         let mut running = bound.start(&source)?;
-        while signals.next().await == Asked::Reload {
-            match &source {
-                Source::File(path) => reload::reload(&mut running, &log, path),
-                Source::FirstTry { .. } => {
-                    info!("there is no file to reload: relayd runs without one")
-                }
+        let successor = loop {
+            match signals.next().await {
+                Asked::Stop => break None,
+                Asked::Reload => match &source {
+                    Source::File(path) => reload::reload(&mut running, &log, path),
+                    Source::FirstTry { .. } => {
+                        info!("there is no file to reload: relayd runs without one")
+                    }
+                },
+                Asked::Upgrade => match attempt(&running, &source, &mut signals).await {
+                    Outcome::Kept => {}
+                    Outcome::Stop => break None,
+                    Outcome::Handed(successor) => break Some(successor),
+                },
             }
+        };
+        if let Some(successor) = successor {
+            see_off(&mut running, successor, &mut signals).await;
+            running.end();
+            info!(pid = std::process::id(), "the former process ends");
+            return Ok(());
         }
         let drain_timeout = running.config.drain_timeout;
         info!(
@@ -120,13 +152,15 @@ async fn wait_for_calls(running: &start::Running, signals: &mut Signals, timeout
 enum Asked {
     Stop,
     Reload,
+    Upgrade,
 }
 
-/// SIGTERM and SIGINT, which mean the same, and SIGHUP.
+/// SIGTERM and SIGINT, which mean the same, SIGHUP, and SIGUSR2.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    user2: Signal,
 }
 
 impl Signals {
@@ -136,6 +170,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
+            user2: listen(SignalKind::user_defined2())?,
         })
     }
 
@@ -144,11 +179,12 @@ impl Signals {
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
             _ = self.hangup.recv() => Asked::Reload,
+            _ = self.user2.recv() => Asked::Upgrade,
         }
     }
 
-    /// The next signal to stop; a server that drains does not reload.
+    /// The next signal to stop; a server that drains does not reload, and nobody takes over from it.
     async fn stop(&mut self) {
-        while self.next().await == Asked::Reload {}
+        while self.next().await != Asked::Stop {}
     }
 }

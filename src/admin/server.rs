@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -99,6 +100,7 @@ impl Admin {
 
     /// Answers on a thread of its own until the result is dropped.
     pub fn start(self, state: Arc<AdminState>) -> io::Result<Running> {
+        let listener = self.listener.try_clone()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -107,13 +109,17 @@ impl Admin {
             .name("relayd-admin".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
-                    tokio::select! {
-                        () = self.serve(state) => {}
-                        _ = stopped => {}
-                    }
+                    let mut connections = JoinSet::new();
+                    let handed_over = tokio::select! {
+                        () = self.accept(state, &mut connections) => false,
+                        stopped = stopped => stopped.is_ok(),
+                    };
+                    // Each has its deadline; whoever comes now is another process's.
+                    while handed_over && connections.join_next().await.is_some() {}
                 });
             })?;
         Ok(Running {
+            listener,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -121,6 +127,10 @@ impl Admin {
 
     /// Answers for as long as this is polled, which needs a tokio runtime with I/O and time.
     pub async fn serve(self, state: Arc<AdminState>) {
+        self.accept(state, &mut JoinSet::new()).await;
+    }
+
+    async fn accept(self, state: Arc<AdminState>, connections: &mut JoinSet<()>) {
         let listener = match tokio::net::TcpListener::from_std(self.listener) {
             Ok(listener) => listener,
             Err(error) => {
@@ -129,7 +139,6 @@ impl Admin {
             }
         };
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections = JoinSet::new();
         loop {
             let place = Arc::clone(&places)
                 .acquire_owned()
@@ -156,8 +165,27 @@ impl Admin {
 /// Stops the admin listener when it is dropped.
 #[derive(Debug)]
 pub struct Running {
+    listener: TcpListener,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// The listener, for another process.
+    pub fn offer(&self) -> io::Result<(OwnedFd, SocketAddr)> {
+        let socket = self.listener.as_fd().try_clone_to_owned()?;
+        Ok((socket, self.listener.local_addr()?))
+    }
+
+    /// Accepts no more, and lets answers that are under way finish.
+    pub fn hand_over(mut self) {
+        if let Some(stop) = self.stop.take() {
+            // A thread that has ended has nothing to finish.
+            let _ = stop.send(());
+        }
+        // It is not waited for: the calls of this process go on.
+        drop(self.thread.take());
+    }
 }
 
 impl Drop for Running {

@@ -3,6 +3,8 @@
 use super::Source;
 use super::credentials::{self, Hook};
 use super::signalling;
+use super::upgrade::Upgrades;
+use super::upgrade::successor::{Former, Taken};
 use crate::addr::Family;
 use crate::admin::{self, Addresses, Admin, AdminState};
 use crate::check;
@@ -42,15 +44,26 @@ pub struct Bound {
     tls: Option<Arc<tls::Store>>,
     listeners: Listeners,
     media: Media,
+    turn: Arc<turn::Shared>,
     proxy: Arc<Proxy>,
     admin: Option<Admin>,
+    former: Option<(Former, Taken)>,
 }
 
 impl Bound {
     /// Loads the certificate, binds every socket and compiles the proxy's settings. The errors say what and where.
-    pub fn new(mut config: Config, mut inherited: Inherited) -> anyhow::Result<Self> {
+    ///
+    /// Sockets that are there already are used. `former`: the process to take over from.
+    pub fn new(
+        mut config: Config,
+        mut inherited: Inherited,
+        former: Option<Former>,
+    ) -> anyhow::Result<Self> {
         let open_files = limits::raise_open_files().context("cannot read the open-files limit")?;
         let tls = config.tls.as_ref().map(tls::Store::load).transpose()?;
+        if let (Some(former), Some(store), Some(settings)) = (&former, &tls, &config.tls) {
+            former.keep_certificate(store, settings)?;
+        }
         warn_of_certificate(&config);
         let threads = config.io.workers;
         let sockets =
@@ -67,7 +80,15 @@ impl Bound {
         let listeners = bind_listeners(&config.listen, threads, &mut inherited)?;
         let shared = turn::Shared::new(&mut SystemRng);
         let turn = Arc::new(config.turn.clone());
-        let media = Media::bind_beside(&config.io, turn, shared, &mut inherited)?;
+        if let Some(former) = &former {
+            former.continue_nonces(&shared);
+        }
+        let media = Media::bind_beside(&config.io, turn, Arc::clone(&shared), &mut inherited);
+        let mut media = media?;
+        let former = former.map(|former| {
+            let taken = former.join(&mut media)?;
+            anyhow::Ok((former, taken))
+        });
         inherited.refuse_rest().context("socket activation")?;
         let proxy = Proxy::new(config.proxy.clone())?;
         Ok(Self {
@@ -77,8 +98,10 @@ impl Bound {
             tls,
             listeners,
             media,
+            turn: shared,
             proxy,
             admin,
+            former: former.transpose()?,
         })
     }
 
@@ -101,6 +124,17 @@ impl Bound {
             .collect();
         self.facts.complete(&mut self.config);
         media.set_settings(Arc::new(self.config.turn.clone()));
+        let former = match self.former {
+            Some((former, taken)) => {
+                former.take_over(taken, &media)?;
+                Some(former)
+            }
+            None => None,
+        };
+        let upgrades = Upgrades::default();
+        if let Some(former) = &former {
+            upgrades.count(|counts| *counts = former.counts());
+        }
         let listen_shared = listen::Shared::new(&self.config.listen);
         if self.config.test_page {
             let page = Page::new(&page_data(
@@ -122,6 +156,7 @@ impl Bound {
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
         service.metrics().register(metrics.registry_mut());
+        upgrades.register(metrics.registry_mut());
         let admin_state = AdminState::new(Arc::new(metrics));
         let admin = match self.admin {
             Some(admin) => Some(
@@ -132,12 +167,14 @@ impl Bound {
             None => None,
         };
         let (draining, drain_watch) = watch::channel(false);
+        let (stopped, stop_watch) = watch::channel(false);
         let (ended, end_watch) = watch::channel(false);
         let shared = signalling::Shared {
             tls: self.tls.clone(),
             listen: Arc::clone(&listen_shared),
             proxy: Arc::clone(&self.proxy),
             media: media.clone(),
+            stopped: stop_watch,
             draining: drain_watch,
             ended: end_watch,
         };
@@ -170,6 +207,9 @@ impl Bound {
             let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
         admin_state.ready(addresses.clone());
+        if let Some(former) = former {
+            former.serving(&upgrades)?;
+        }
         Ok(Running {
             config: self.config,
             facts: self.facts,
@@ -177,10 +217,13 @@ impl Bound {
             credentials: service,
             tls: self.tls,
             media,
+            turn: self.turn,
             listen: listen_shared,
             proxy: self.proxy,
+            upgrades,
             admin_state,
-            _admin: admin,
+            admin,
+            stopped,
             draining,
             ended,
             threads,
@@ -379,10 +422,13 @@ pub struct Running {
     pub credentials: Arc<Service>,
     pub tls: Option<Arc<tls::Store>>,
     pub media: MediaHandle,
-    listen: Arc<listen::Shared>,
+    pub turn: Arc<turn::Shared>,
+    pub listen: Arc<listen::Shared>,
     pub proxy: Arc<Proxy>,
+    pub upgrades: Upgrades,
     admin_state: Arc<AdminState>,
-    _admin: Option<admin::Running>,
+    pub admin: Option<admin::Running>,
+    stopped: watch::Sender<bool>,
     draining: watch::Sender<bool>,
     ended: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -393,6 +439,21 @@ impl Running {
     pub fn drain(&self) {
         self.admin_state.drain();
         self.media.drain();
+        self.stopped.send_replace(true);
+        self.draining.send_replace(true);
+    }
+
+    /// Leaves everything new to another process; what is here goes on, and may begin new calls on its connections.
+    pub fn hand_over(&mut self) {
+        self.listen.hand_over();
+        self.stopped.send_replace(true);
+        if let Some(admin) = self.admin.take() {
+            admin.hand_over();
+        }
+    }
+
+    /// Closes HTTP connections that have no request, and the others after theirs.
+    pub fn end_keep_alive(&self) {
         self.draining.send_replace(true);
     }
 
@@ -408,6 +469,7 @@ impl Running {
 
     /// Ends what still runs and joins the threads.
     pub fn end(self) {
+        self.stopped.send_replace(true);
         self.draining.send_replace(true);
         self.ended.send_replace(true);
         self.media.stop();

@@ -40,7 +40,8 @@ impl Worker {
     /// False when nothing is left to be read.
     fn read_listener_once(&mut self, index: usize) -> bool {
         self.make_room(BATCH_MAX * LAYOUT.stride);
-        let Some(listener) = self.listeners.get_mut(index) else {
+        let listener = self.listeners.get_mut(index);
+        let Some(listener) = listener.filter(|listener| listener.is_read) else {
             return false;
         };
         let burst = listener.burst;
@@ -54,6 +55,9 @@ impl Worker {
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
         self.counts.listeners.received += count as u64;
+        if self.handover.is_some() {
+            self.read_lanes();
+        }
         for at in 0..count {
             if let Some(received) = self.receiver.get(at) {
                 self.note_listener_overflow(index, &received);
@@ -79,7 +83,13 @@ impl Worker {
             transport: Transport::Udp,
         };
         let link = Link::Listener(listener as u32).id();
-        let payload = self.payload(at, slot, received.len);
+        let mut payload = self.payload(at, slot, received.len);
+        if self.handover.is_some() {
+            let Some(own) = self.forward(listener, &from, payload) else {
+                return;
+            };
+            payload = own;
+        }
         let bytes = payload.bytes(&self.arena);
         let verdict = self
             .core
@@ -117,7 +127,7 @@ impl Worker {
     }
 
     /// The datagram where it lies, or put together if it was longer than its slot.
-    fn payload(&self, at: usize, slot: usize, len: usize) -> Payload {
+    pub(super) fn payload(&self, at: usize, slot: usize, len: usize) -> Payload {
         let start = slot + LAYOUT.headroom;
         if len <= LAYOUT.payload_max() {
             return Payload::Arena(start..start + len);
@@ -207,11 +217,15 @@ impl Worker {
 
     /// Sends everything that was queued in this round.
     pub(super) fn flush(&mut self) {
+        if self.handover.is_some() {
+            self.flush_records();
+        }
         while let Some(token) = self.outbox.next_waiting() {
             match token {
                 Token::Listener(index) => self.flush_listener(index as usize),
                 Token::Relay(relay) => self.flush_relay(relay),
                 Token::Stream(index) => self.flush_stream(index),
+                Token::Lane(index) => self.flush_lane(index as usize),
                 Token::Wake => {}
             }
         }

@@ -1,9 +1,12 @@
 //! What other threads hand to a worker: connections, settings, orders. Cold, so a lock and an eventfd do.
 
 use crate::accepted::Accepted;
+use crate::io::handover::{Give, OfferedSocket};
 use crate::sys::epoll::Waker;
 use crate::turn;
 use std::collections::VecDeque;
+use std::io;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Connections that may wait for a worker. It takes all of them in one round, so more means it is stuck.
@@ -18,14 +21,25 @@ pub struct Inbox {
 struct State {
     accepted: VecDeque<Accepted>,
     settings: Option<Arc<turn::Settings>>,
+    orders: Vec<Order>,
     draining: bool,
     stopped: bool,
+}
+
+/// What a worker is to do in an upgrade.
+pub enum Order {
+    /// Say which listeners there are.
+    Offer(Sender<io::Result<Vec<OfferedSocket>>>),
+    Give(Give),
+    /// Some reservation was adopted and wants to be looked after.
+    WatchReservations,
 }
 
 /// Everything that had come in.
 pub struct Mail {
     pub accepted: VecDeque<Accepted>,
     pub settings: Option<Arc<turn::Settings>>,
+    pub orders: Vec<Order>,
     pub draining: bool,
     pub stopped: bool,
 }
@@ -55,6 +69,16 @@ impl Inbox {
         self.waker.wake();
     }
 
+    /// A worker that has stopped drops it.
+    pub fn order(&self, order: Order) {
+        let mut state = self.lock();
+        if !state.stopped {
+            state.orders.push(order);
+        }
+        drop(state);
+        self.waker.wake();
+    }
+
     pub fn drain(&self) {
         self.lock().draining = true;
         self.waker.wake();
@@ -72,6 +96,7 @@ impl Inbox {
         Mail {
             accepted: std::mem::take(&mut state.accepted),
             settings: state.settings.take(),
+            orders: std::mem::take(&mut state.orders),
             draining: state.draining,
             stopped: state.stopped,
         }

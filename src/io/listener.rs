@@ -17,6 +17,8 @@ pub struct Listener {
     pub burst: u8,
     /// The kernel's count of what its receive buffer has dropped, as last seen.
     pub overflow: u32,
+    /// False while it is read by the process on the other side of an upgrade.
+    pub is_read: bool,
     /// Which socket of the former process it is, after an upgrade.
     pub former: Option<Former>,
     /// Answers must name the address they leave from.
@@ -62,11 +64,12 @@ pub fn bind(
             smallest = smallest.min(set.map_err(|error| failed(real, error))?);
             all[worker_of(index, former, workers)].push(Listener {
                 is_wildcard: real.ip().is_unspecified(),
+                overflow: socket.overflow(),
                 socket,
+                is_read: former.is_none(),
                 former,
                 chain: Chain::EMPTY,
                 burst: BURST_START,
-                overflow: 0,
             });
         }
     }

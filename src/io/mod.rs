@@ -5,6 +5,7 @@
 
 mod arena;
 mod datagrams;
+mod handover;
 mod inbox;
 mod listener;
 mod media;
@@ -21,7 +22,8 @@ mod write_queue;
 #[cfg(test)]
 mod tests;
 
-pub use media::{Media, MediaHandle};
+pub use handover::OfferedSocket;
+pub use media::{Media, MediaHandle, OfferedReservation};
 pub use metrics::Metrics;
 
 use crate::sys::holder::Holder;

@@ -79,6 +79,15 @@ impl RelaySockets {
         drop(self.sockets.try_remove(relay.0 as usize));
     }
 
+    pub fn shared(&self) -> &RelayShared {
+        &self.shared
+    }
+
+    /// Reservations that another process made are kept here, too.
+    pub fn watch_reservations(&mut self) {
+        self.has_reservations = true;
+    }
+
     /// True while unclaimed reservations want to be looked after.
     pub fn has_reservations(&self) -> bool {
         self.has_reservations

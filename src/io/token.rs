@@ -12,6 +12,8 @@ pub enum Token {
     Relay(RelayId),
     /// By index into the worker's streams.
     Stream(u32),
+    /// By index into the lanes to another process.
+    Lane(u32),
 }
 
 impl Token {
@@ -21,6 +23,7 @@ impl Token {
             Self::Listener(index) => (1, index),
             Self::Relay(relay) => (2, relay.0),
             Self::Stream(index) => (3, index),
+            Self::Lane(index) => (4, index),
         };
         kind << 32 | u64::from(index)
     }
@@ -32,6 +35,7 @@ impl Token {
             1 => Some(Self::Listener(index)),
             2 => Some(Self::Relay(RelayId(index))),
             3 => Some(Self::Stream(index)),
+            4 => Some(Self::Lane(index)),
             _ => None,
         }
     }
@@ -75,6 +79,7 @@ mod tests {
             Token::Listener(3),
             Token::Relay(RelayId(u32::MAX)),
             Token::Stream(70_000),
+            Token::Lane(1),
         ];
         for token in tokens {
             assert_eq!(Token::from_bits(token.to_bits()), Some(token));

@@ -4,7 +4,8 @@
 //! it. An error of one socket is counted and never ends the loop; nothing in it blocks.
 
 use crate::io::arena::Arena;
-use crate::io::inbox::Inbox;
+use crate::io::handover::{Handover, OfferedSocket, SeedLane};
+use crate::io::inbox::{Inbox, Order};
 use crate::io::listener::Listener;
 use crate::io::media::Placement;
 use crate::io::metrics::{IoCounts, WorkerStats};
@@ -52,6 +53,8 @@ const PAUSE: Duration = Duration::from_micros(60);
 
 /// What a worker is made of; unlike the worker, it can be sent to its thread.
 pub struct Seed {
+    /// Which worker it is.
+    pub index: usize,
     pub listeners: Vec<Listener>,
     pub inbox: Arc<Inbox>,
     pub stats: Arc<WorkerStats>,
@@ -62,6 +65,8 @@ pub struct Seed {
     pub stream_queue_bytes_max: usize,
     pub stream_idle_s: u64,
     pub epoll: Epoll,
+    /// To the workers of the process that this one takes over from.
+    pub lanes: Vec<SeedLane>,
 }
 
 pub fn new_epoll() -> io::Result<Epoll> {
@@ -86,6 +91,10 @@ pub struct Worker {
     pub(super) placement: Arc<Placement>,
     pub(super) stream_queue_bytes_max: usize,
     pub(super) stream_idle: Duration,
+    pub(super) turn_shared: Arc<turn::Shared>,
+    /// While an upgrade is under way.
+    pub(super) handover: Option<Box<Handover>>,
+    index: usize,
     inbox: Arc<Inbox>,
     next_tick: Option<Instant>,
     /// When the counts, which have changed, are to be published.
@@ -100,13 +109,23 @@ impl Worker {
             Token::Wake.to_bits(),
             Interest::Read,
         )?;
-        for (index, listener) in seed.listeners.iter().enumerate() {
+        let read = |(_, listener): &(usize, &Listener)| listener.is_read;
+        for (index, listener) in seed.listeners.iter().enumerate().filter(read) {
             let token = Token::Listener(index as u32).to_bits();
             epoll.add(listener.socket.as_fd(), token, Interest::Read)?;
         }
+        for (index, seed) in seed.lanes.iter().enumerate() {
+            let token = Token::Lane(index as u32).to_bits();
+            epoll.add(seed.lane.as_fd(), token, Interest::Read)?;
+        }
+        let hasher = turn::hasher(&mut SystemRng);
         let now = clock::now();
+        let turn_shared = Arc::clone(&seed.turn_shared);
         Ok(Self {
             core: turn::Server::new(seed.turn, seed.turn_shared, Box::new(SystemRng)),
+            turn_shared,
+            handover: Handover::of_successor(seed.lanes, hasher),
+            index: seed.index,
             now,
             relays: RelaySockets::new(Rc::clone(&epoll), seed.relays, now.instant()),
             listeners: seed.listeners,
@@ -181,6 +200,7 @@ impl Worker {
                     self.read_stream(index);
                 }
             }
+            Some(Token::Lane(index)) => self.handle_lane(index as usize, event.readable),
             Some(Token::Wake) => return self.take_mail(),
             None => debug_assert!(false, "only tokens are registered"),
         }
@@ -198,10 +218,33 @@ impl Worker {
             self.publish_allocations();
             self.stats.draining.store(true, Ordering::Release);
         }
+        for order in mail.orders {
+            match order {
+                Order::Offer(to) => {
+                    // Whoever asked may have given up.
+                    let _ = to.send(self.offer());
+                }
+                Order::Give(give) => self.give(give),
+                Order::WatchReservations => self.relays.watch_reservations(),
+            }
+        }
         for stream in mail.accepted {
             self.take_over(stream);
         }
         !mail.stopped
+    }
+
+    /// The listeners, for another process.
+    fn offer(&self) -> io::Result<Vec<OfferedSocket>> {
+        let offer = |(index, listener): (usize, &Listener)| {
+            Ok(OfferedSocket {
+                socket: listener.socket.as_fd().try_clone_to_owned()?,
+                address: listener.socket.addr(),
+                worker: self.index,
+                index,
+            })
+        };
+        self.listeners.iter().enumerate().map(offer).collect()
     }
 
     /// How long the next wait may be; `None` without anything to wait for but events.
@@ -247,7 +290,7 @@ impl Worker {
         }
     }
 
-    fn publish_allocations(&self) {
+    pub(super) fn publish_allocations(&self) {
         let allocations = self.core.allocation_count();
         self.stats.allocations.store(allocations, Ordering::Relaxed);
     }
@@ -267,10 +310,12 @@ impl Worker {
                 }
                 Output::Started(start) => {
                     log_start(&start);
+                    self.tell_started(&start);
                     self.streams.set_allocation(&start);
                 }
                 Output::Ended(end) => {
                     log_end(&end);
+                    self.tell_ended(&end);
                     self.streams.clear_allocation(end.id, self.now.instant());
                 }
                 // For a fast path beside this driver; there is none.

@@ -11,6 +11,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +28,8 @@ pub(super) async fn run<H: Handler + 'static>(
     context: Rc<Context<H>>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let listener = Arc::new(listener);
+    context.shared.note_listening(&listener, port);
     let mut reserve = Reserve::new();
     let mut pending = JoinSet::new();
     loop {
@@ -58,6 +61,12 @@ pub(super) async fn run<H: Handler + 'static>(
                 }
             }
         }
+    }
+    drop(listener);
+    if context.shared.is_handed_over() {
+        // These are this process's, and each has its deadline.
+        while pending.join_next().await.is_some() {}
+        return;
     }
     let open = u64::try_from(pending.len()).unwrap_or(u64::MAX);
     context.shared.metrics.refused(Reason::Stopped, open);

@@ -51,7 +51,7 @@ pub(super) enum Port {
 }
 
 impl Port {
-    fn purpose(self) -> Purpose {
+    pub(super) fn purpose(self) -> Purpose {
         match self {
             Self::Tcp => Purpose::Tcp,
             Self::Tls => Purpose::Tls,

@@ -24,6 +24,7 @@ use crate::secret::Secret;
 use crate::sys::clock;
 use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -146,6 +147,31 @@ impl Store {
         }
         let loaded = Loaded::new(settings, self.config.crypto_provider())?;
         self.resolver.0.store(Arc::new(loaded));
+        Ok(())
+    }
+
+    /// Goes on with a self-signed certificate that another process made for the same names.
+    pub fn keep_self_signed(&self, pem: SelfSignedPem) -> Result<(), Error> {
+        let wrong = |source| Error::Pem {
+            path: PathBuf::from("the former process's certificate"),
+            source,
+        };
+        let certificate = CertificateDer::from_pem_slice(pem.certificate.as_bytes());
+        let key = KeyDer::from_pem_slice(pem.key.expose().as_bytes()).map_err(wrong)?;
+        let key = self
+            .config
+            .crypto_provider()
+            .key_provider
+            .load_private_key(key);
+        let certified = CertifiedKey::new(
+            vec![certificate.map_err(wrong)?],
+            key.map_err(Error::Setup)?,
+        );
+        self.resolver.0.store(Arc::new(Loaded {
+            settings: self.resolver.0.load().settings.clone(),
+            certified: Arc::new(certified),
+            self_signed: Some(pem),
+        }));
         Ok(())
     }
 

@@ -16,6 +16,7 @@ mod channels;
 mod connect;
 pub mod counters;
 pub mod credentials;
+mod guest;
 mod labels;
 mod lifecycle;
 mod live;
@@ -36,6 +37,7 @@ mod tests;
 mod timers;
 
 pub use counters::{Answer, Counters, Method, Traffic};
+pub use guest::{Guest, NonceState};
 pub use lifecycle::AllocationSnapshot;
 pub use output::{
     AllocationEnd, AllocationStart, ChannelPath, ClientRef, DropReason, EndReason, Icmp, LinkId,
@@ -46,6 +48,7 @@ pub use ports::{
 };
 pub use settings::{ExternalIps, Limits, RelayAddresses, Settings, UserKey};
 pub use shared::Shared;
+pub(crate) use shared::hasher;
 
 use crate::addr::{FiveTuple, PeerAddr};
 use crate::entropy::Entropy;

@@ -7,4 +7,6 @@ mod support;
 mod web;
 
 mod activation;
+mod calls;
+mod failures;
 mod server;

@@ -21,6 +21,9 @@ pub struct Setup {
     pub tcp: String,
     pub tls: String,
     pub admin: String,
+    pub relay_ports: &'static str,
+    /// `turn.peers.allow`; empty: nothing but the server's own relays.
+    pub peers: &'static str,
     /// Whole lines, by table.
     pub extra: Vec<(&'static str, String)>,
 }
@@ -34,6 +37,8 @@ impl Default for Setup {
             tcp: any.clone(),
             tls: any.clone(),
             admin: any,
+            relay_ports: "61000-65535",
+            peers: "127.0.0.0/8",
             extra: Vec::new(),
         }
     }
@@ -41,6 +46,10 @@ impl Default for Setup {
 
 impl Setup {
     pub fn text(&self) -> String {
+        let peers = match self.peers {
+            "" => "allow = []".to_owned(),
+            peers => format!("allow = {peers:?}"),
+        };
         let mut tables = vec![
             (
                 "server",
@@ -59,9 +68,12 @@ impl Setup {
             ("tls", "self_signed = true".to_owned()),
             (
                 "turn",
-                "users = { alice = \"wonderland\", bob = \"builder\" }\nrelay_ports = \"61000-65535\"".to_owned(),
+                format!(
+                    "users = {{ alice = \"wonderland\", bob = \"builder\" }}\nrelay_ports = {:?}",
+                    self.relay_ports
+                ),
             ),
-            ("turn.peers", "allow = \"127.0.0.0/8\"".to_owned()),
+            ("turn.peers", peers),
             ("admin", format!("listen = {:?}", self.admin)),
             ("log", "level = \"info\"".to_owned()),
         ];
@@ -123,8 +135,6 @@ pub struct Server {
     pub admin: Option<SocketAddr>,
     /// Who serves.
     pub pid: u32,
-    /// All that have ever served here.
-    pids: Vec<u32>,
 }
 
 /// A directory with `relay.toml`, and with `relayd`, a link to the binary.
@@ -219,7 +229,6 @@ impl Server {
             tls: None,
             admin: None,
             pid,
-            pids: vec![pid],
         };
         server.wait_until_serving();
         server
@@ -228,6 +237,10 @@ impl Server {
     /// Reads where it serves.
     pub fn wait_until_serving(&mut self) {
         let line = self.wait_for(" serving ");
+        self.note_addresses(&line);
+    }
+
+    fn note_addresses(&mut self, line: &str) {
         let address = |key: &str| {
             let (_, rest) = line.split_once(&format!(" {key}="))?;
             rest.split(' ').next()?.parse().ok()
@@ -250,12 +263,43 @@ impl Server {
         }
     }
 
-    /// Everything up to the end of all processes.
-    pub fn rest(&mut self) -> &[String] {
-        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
-            self.seen.push(line);
+    /// Has another process take over, and waits until both say that it did.
+    pub fn upgrade(&mut self) {
+        self.signal(self.pid, "-USR2");
+        self.wait_until_upgraded();
+    }
+
+    pub fn wait_until_upgraded(&mut self) {
+        let from = self.seen.len();
+        // Two processes write, in whichever order.
+        let marks = [
+            "upgraded: the new process serves",
+            "upgraded: this process serves",
+        ];
+        let said = |server: &Self, mark: &str| {
+            let mut lines = server.seen[from..].iter();
+            lines.find(|line| line.contains(mark)).cloned()
+        };
+        for mark in marks {
+            if said(self, mark).is_none() {
+                self.wait_for(mark);
+            }
         }
-        &self.seen
+        let line = said(self, marks[1]).expect("waited for");
+        let (_, pid) = line.split_once(" pid=").expect("it names itself");
+        let pid = pid.split(' ').next().and_then(|pid| pid.parse().ok());
+        self.pid = pid.expect("a process ID");
+        let served = |line: &&String| line.contains(" serving ");
+        let line = self.seen[from..]
+            .iter()
+            .find(served)
+            .expect("its addresses");
+        self.note_addresses(&line.clone());
+    }
+
+    /// Another configuration, for the next process.
+    pub fn rewrite(&self, setup: &Setup) {
+        self.dir.write("relay.toml", &setup.text());
     }
 
     pub fn signal(&self, pid: u32, name: &str) {
@@ -322,14 +366,14 @@ impl Drop for Server {
         // Ours by its handle; it may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let own = self.dir.0.display().to_string();
-        for pid in &self.pids {
-            // A successor is nobody's child here: it is ours while its command line names our directory.
-            let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+        // A successor is nobody's child here: it is ours if its command line names our own directory.
+        let own = format!("{}/", self.dir.0.display());
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        for process in processes {
+            let line = std::fs::read_to_string(process.path().join("cmdline"));
             if line.is_ok_and(|line| line.contains(&own)) {
-                let _ = Command::new("kill")
-                    .args(["-KILL", &pid.to_string()])
-                    .status();
+                let pid = process.file_name();
+                let _ = Command::new("kill").arg("-KILL").arg(pid).status();
             }
         }
     }
