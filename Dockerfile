@@ -35,5 +35,7 @@ WORKDIR /etc/relayd
 EXPOSE 3478/udp 3478/tcp 443/tcp 5349/tcp 49152-65535/udp
 # relayd drains for server.drain_timeout: stop it with --stop-timeout above that.
 STOPSIGNAL SIGTERM
+# Asks admin.listen of this very file: a container that is given another --config needs another check.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=15s CMD ["relayd", "health", "--config", "/etc/relayd/relay.toml"]
 ENTRYPOINT ["relayd"]
 CMD ["--config", "/etc/relayd/relay.toml"]

@@ -9,22 +9,28 @@ mod reload;
 mod signalling;
 mod start;
 mod upgrade;
+mod watch;
+mod watchdog;
 
 use crate::config::Config;
 use crate::io;
 use crate::secret::Secret;
 use crate::sys::inherit::{Inherited, Variables};
+use crate::systemd::Manager;
 use crate::telemetry;
 use anyhow::Context as _;
+use reload::Reloader;
 use start::Bound;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 use upgrade::farewell::see_off;
 use upgrade::former::{Outcome, attempt};
 pub use upgrade::successor::Former;
+use watch::Watch;
 
 /// How often a draining server looks whether its last call has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
@@ -60,32 +66,48 @@ fn run(config: Config, source: Source, mut former: Option<Former>) -> anyhow::Re
             .context("socket activation (LISTEN_FDS)")?,
     };
     let log = telemetry::init(&config.log).context("cannot set up the log")?;
+    let manager = Rc::new(Manager::new(
+        |name| std::env::var_os(name),
+        std::process::id(),
+    ));
     let bound = Bound::new(config, inherited, former)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot make the main thread's runtime")?;
     let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, async {
+    let served = tasks.block_on(&runtime, async {
         let mut signals = Signals::new()?;
-        let mut running = bound.start(&source)?;
+        let (mut reloader, reloads) = Reloader::new();
+        let mut running = bound.start(&source, reloads)?;
+        let mut watch = Watch::new();
+        watchdog::spawn(Rc::clone(&manager), running.threads());
+        manager.ready("serving");
         let successor = loop {
-            match signals.next().await {
-                Asked::Stop => break None,
-                Asked::Reload => match &source {
-                    Source::File(path) => reload::reload(&mut running, &log, path),
-                    Source::FirstTry { .. } => {
-                        info!("there is no file to reload: relayd runs without one")
-                    }
+            let request = tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Stop => break None,
+                    Asked::Reload => None,
+                    Asked::Upgrade => match attempt(&running, &source, &mut signals).await {
+                        Outcome::Kept => continue,
+                        Outcome::Stop => break None,
+                        Outcome::Handed(successor) => break Some(successor),
+                    },
                 },
-                Asked::Upgrade => match attempt(&running, &source, &mut signals).await {
-                    Outcome::Kept => {}
-                    Outcome::Stop => break None,
-                    Outcome::Handed(successor) => break Some(successor),
-                },
-            }
+                request = reloader.asked() => Some(request),
+                () = watch.replaced(&running.tls, &running.reload_metrics) => {
+                    start::warn_of_certificate(&running.config);
+                    continue;
+                }
+            };
+            manager.reloading();
+            reloader.reload(&mut running, &log, &source, request).await;
+            manager.ready("serving");
         };
+        // Who asks from here on is told that it is too late.
+        drop((reloader, watch));
         if let Some(successor) = successor {
+            manager.hand_over(successor.pid());
             see_off(&mut running, successor, &mut signals).await;
             running.end();
             info!(pid = std::process::id(), "the former process ends");
@@ -96,12 +118,16 @@ fn run(config: Config, source: Source, mut former: Option<Former>) -> anyhow::Re
             timeout_s = drain_timeout.as_secs(),
             "stopping: no new calls, waiting for those that run"
         );
+        manager.stopping(drain_timeout);
         running.drain();
-        wait_for_calls(&running, &mut signals, drain_timeout).await;
+        wait_for_calls(&running, &manager, &mut signals, drain_timeout).await;
         running.end();
         info!("stopped");
         Ok(())
-    })
+    });
+    // Looking at a certificate hangs as long as its file system does: not the stop.
+    runtime.shutdown_background();
+    served
 }
 
 /// Whether a server could not start since another process has one of its ports.
@@ -124,11 +150,21 @@ pub fn is_port_denied(error: &anyhow::Error) -> bool {
 }
 
 /// Returns when the last call and tunnel has ended, when the time is up, or at the next signal.
-async fn wait_for_calls(running: &start::Running, signals: &mut Signals, timeout: Duration) {
+async fn wait_for_calls(
+    running: &start::Running,
+    manager: &Manager,
+    signals: &mut Signals,
+    timeout: Duration,
+) {
     let deadline = Instant::now() + timeout;
+    let mut told = None;
     loop {
         let draining = running.media.is_draining();
         let left = running.calls();
+        if told != Some(left) {
+            told = Some(left);
+            manager.status(&format!("draining: {left}"));
+        }
         // A worker that does not drain yet may just have answered an Allocate request.
         if draining && left.is_none() {
             return;

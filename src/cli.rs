@@ -3,19 +3,21 @@
 //! Exit codes: 0, 1 cannot start, 64 bad configuration or bad usage (`EX_USAGE`). Configuration problems go to
 //! standard error, results to standard output.
 
+mod health;
+mod import;
 mod snippet;
 
-use crate::check::{Outcome, Peer, Plan, judge_peer};
-use crate::config::{self, Config, FirstTryPorts, Loaded, Machine, Problem, Report};
+use crate::check::{Outcome, Peer};
+use crate::config::{self, FirstTryPorts, Loaded, Machine, Problem, Report};
 use crate::proxy::vendors;
 use crate::secret::Secret;
 use crate::sys::clock;
 use crate::sys::limits;
 use crate::sys::rng::SystemRng;
 use crate::turn::credentials::{TimeLimited, time_limited_password};
-use crate::{app, catalogue, check, first_try, tls};
+use crate::{app, catalogue, check, first_try};
 use clap::builder::PossibleValuesParser;
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -100,8 +102,19 @@ enum Command {
     /// Print client code for this configuration: what to write into a vendor's SDK
     #[command(after_help = snippet::HELP)]
     Snippet(snippet::Asked),
+    /// Ask the running server whether it is well: for health checks
+    #[command(after_help = health::HELP)]
+    Health(health::Asked),
+    /// Make a configuration from coturn's turnserver.conf
+    #[command(after_help = import::HELP)]
+    ImportCoturn(import::Asked),
     /// Print the version
     Version,
+}
+
+/// The command line as data: for its manual page and its completions.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs the command that the process was started with.
@@ -134,7 +147,9 @@ pub fn run() -> ExitCode {
             Ok(text) => print(text.trim_end()),
             Err(report) => refuse(&report),
         },
+        Some(Command::ImportCoturn(arguments)) => import::run(&arguments),
         Some(Command::Vendors { name, toml }) => print(&presets(name.as_deref(), toml)),
+        Some(Command::Health(asked)) => health::health(file, ports, &asked),
         Some(Command::Version) => print(concat!("relayd ", env!("CARGO_PKG_VERSION"))),
     }
 }
@@ -242,7 +257,7 @@ fn check(file: Option<&Path>, ports: Ports, peers: &[Peer], as_json: bool) -> Ex
         Some(path) => path.display().to_string(),
         None => WITHOUT_FILE.to_owned(),
     };
-    let outcome = outcome(source, loaded, &machine, peers);
+    let outcome = Outcome::new(source, loaded, &machine, peers);
     let text = if as_json {
         serde_json::to_string_pretty(&outcome).expect("plain data becomes JSON")
     } else {
@@ -251,39 +266,6 @@ fn check(file: Option<&Path>, ports: Ports, peers: &[Peer], as_json: bool) -> Ex
     let code = if outcome.ok { 0 } else { BAD_CONFIGURATION };
     print(&text);
     ExitCode::from(code)
-}
-
-fn outcome(
-    source: String,
-    loaded: Result<Loaded, Report>,
-    machine: &Machine,
-    peers: &[Peer],
-) -> Outcome {
-    match loaded {
-        Ok(Loaded { config, warnings }) => Outcome {
-            source,
-            ok: true,
-            problems: warnings,
-            plan: Some(plan(&config, machine)),
-            peers: peers
-                .iter()
-                .map(|peer| judge_peer(&config.turn, *peer))
-                .collect(),
-        },
-        Err(Report { problems }) => Outcome {
-            source,
-            ok: false,
-            problems,
-            plan: None,
-            peers: Vec::new(),
-        },
-    }
-}
-
-fn plan(config: &Config, machine: &Machine) -> Plan {
-    let inspect = |settings| tls::inspect(settings, &config.domain, machine.unix_s).ok();
-    let inspection = config.tls.as_ref().and_then(inspect);
-    Plan::new(config, machine, inspection.as_ref())
 }
 
 fn credential(file: Option<&Path>, name: &str, ttl: Duration, as_json: bool) -> ExitCode {
@@ -366,7 +348,6 @@ fn print(text: &str) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -24,6 +24,11 @@ impl Now {
         self.unix.as_secs()
     }
 
+    /// Time since 1970 (UTC): what a log line is stamped with.
+    pub fn unix(self) -> Duration {
+        self.unix
+    }
+
     /// Both clocks moved on by `step` (simulations).
     pub fn advanced(self, step: Duration) -> Self {
         Self {

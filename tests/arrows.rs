@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "snippet",
             "stun",
             "sys",
+            "systemd",
             "telemetry",
             "tls",
             "turn",
@@ -34,11 +35,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "admin",
             "app",
             "catalogue",
             "check",
             "config",
             "first_try",
+            "import",
             "proxy",
             "snippet",
             "sys",
@@ -80,6 +83,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("catalogue", &["proxy"]),
     ("credentials", &["limits", "turn"]),
     ("first_try", &["config", "snippet", "sys"]),
+    ("import", &["config"]),
     ("page", &["snippet"]),
     ("snippet", &["config", "turn"]),
     ("io", &["limits", "stun", "sys", "turn"]),
@@ -89,6 +93,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("turn", &["limits", "stun"]),
     ("tls", &["sys"]),
     ("metrics", &["sys"]),
+    ("systemd", &["sys"]),
     ("telemetry", &["sys"]),
 ];
 

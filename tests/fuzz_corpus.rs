@@ -84,3 +84,8 @@ fn the_configuration_holds_for_its_corpus() {
 fn the_router_holds_for_its_corpus() {
     replay("router", harness::router);
 }
+
+#[test]
+fn the_import_of_coturns_file_holds_for_its_corpus() {
+    replay("import_coturn", harness::import_coturn);
+}

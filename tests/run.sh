@@ -7,15 +7,19 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 NODE_MAJOR_MIN=18
+CARGO_DEB_VERSION=3.8.0
+# What the package and image tests want of a root directory, beside Debian's essential packages.
+ROOT_PACKAGES=passwd,systemd-standalone-sysusers
+CACHE=$PWD/tests/.cache
 OUT=tests/out
 passed=0
 failed=0
 
 main() {
     case "${1:-}" in
-    "") install_packages ;;
+    "") install ;;
     --install)
-        install_packages
+        install
         return
         ;;
     --no-install) ;;
@@ -35,6 +39,8 @@ main() {
         return
     fi
     suite rust cargo_counts cargo test --locked --no-fail-fast
+    suite benches cargo_counts cargo test --locked --no-fail-fast --package turnbench --package proxybench
+    suite compare python_counts python3 -B -m unittest discover --start-directory benches/compare
     export RELAYD_BIN=${RELAYD_BIN:-${CARGO_TARGET_DIR:-target}/debug/relayd}
     RELAYD_BIN=$(realpath -m "$RELAYD_BIN")
     # One file at a time: two browsers and two servers at once starve each other on two cores.
@@ -49,16 +55,47 @@ finish() {
     [ "$failed" -eq 0 ]
 }
 
+install() {
+    install_packages
+    install_cargo_deb
+    make_root_directory
+}
+
+# For the package test. Under a minute on two cores: it is run twice, so it is not worth optimising, and dpkg's own xz compresses.
+install_cargo_deb() {
+    local tools=$CACHE/tools
+    [ "$("$tools/bin/cargo-deb" --version 2>/dev/null)" != "cargo-deb $CARGO_DEB_VERSION" ] || return 0
+    echo "== installing cargo-deb $CARGO_DEB_VERSION"
+    cargo install cargo-deb --locked --version "$CARGO_DEB_VERSION" --debug --no-default-features --root "$tools" --target-dir "$tools/build-deb"
+    rm -rf "$tools/build-deb"
+}
+
+# An archive of a root directory of this machine's release: the binary that goes into it needs the C library of here. From apt's
+# packages, under a minute; every test unpacks its own.
+make_root_directory() {
+    local release made=$CACHE/root.release
+    release=$(. /etc/os-release && echo "$VERSION_CODENAME $ROOT_PACKAGES")
+    [ "$(cat "$made" 2>/dev/null)" != "$release" ] || return 0
+    echo "== making a root directory: $release"
+    mkdir -p "$CACHE"
+    rm -f "$made"
+    mmdebstrap --quiet --variant=essential --include="$ROOT_PACKAGES" --dpkgopt=force-unsafe-io "${release%% *}" "$CACHE/root.tar"
+    echo "$release" >"$made"
+}
+
 # apt gives what its release holds; the versions in use are printed below.
 install_packages() {
     local wanted=() commands=(
         turnutils_uclient:coturn nginx:nginx-light chromium:chromium firefox-esr:firefox-esr h2load:nghttp2-client certutil:libnss3-tools
-        ip:iproute2 unshare:util-linux setpriv:util-linux systemd-analyze:systemd openssl:openssl git:git cc:gcc
+        ip:iproute2 unshare:util-linux setpriv:util-linux systemd-analyze:systemd openssl:openssl git:git cc:gcc python3:python3-minimal
+        mmdebstrap:mmdebstrap setcap:libcap2-bin strip:binutils dpkg-shlibdeps:dpkg-dev xz:xz-utils
     )
     local entry
     for entry in "${commands[@]}"; do
         PATH=$PATH:/usr/sbin:/sbin command -v "${entry%%:*}" >/dev/null || wanted+=("${entry#*:}")
     done
+    # Without root, a root directory's users come from /etc/subuid.
+    [ "$(id -u)" -eq 0 ] || command -v newuidmap >/dev/null || wanted+=(uidmap)
     command -v node >/dev/null || wanted+=(nodejs)
     command -v npm >/dev/null || wanted+=(npm)
     [ ${#wanted[@]} -gt 0 ] || return 0
@@ -129,6 +166,10 @@ suite() {
 
 cargo_counts() {
     awk '/^test result:/ { for (i = 1; i < NF; i++) { if ($(i + 1) == "passed;") good += $i; if ($(i + 1) == "failed;") bad += $i } } END { print good + 0, bad + 0 }'
+}
+
+python_counts() {
+    awk '/^Ran [0-9]+ test/ { ran = $2 } /^FAILED/ { gsub(/[^0-9]+/, " "); for (i = 1; i <= NF; i++) bad += $i } END { print ran - bad, bad + 0 }'
 }
 
 # The last summary: a failing test may quote another run's.

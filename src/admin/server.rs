@@ -1,6 +1,6 @@
-//! A small HTTP/1.1 server: GET and HEAD, one request a connection, everything bounded.
+//! A small HTTP/1.1 server: GET, HEAD and one POST, one request a connection, everything bounded.
 
-use super::{AdminState, Settings};
+use super::{AdminState, Reloaded, Settings};
 use crate::metrics;
 use crate::sys::inherit::{Inherited, Purpose};
 use bytes::Bytes;
@@ -201,8 +201,14 @@ impl Drop for Running {
 
 async fn connection(stream: TcpStream, state: Arc<AdminState>) {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &state);
-        async { Ok::<_, Infallible>(response) }
+        let state = Arc::clone(&state);
+        async move {
+            let (method, path) = (request.method(), request.uri().path());
+            Ok::<_, Infallible>(match (method, path) {
+                (&Method::POST, "/reload") => reload(&state).await,
+                _ => answer(method, path, &state),
+            })
+        }
     });
     let serving = http1::Builder::new()
         .keep_alive(false)
@@ -217,15 +223,33 @@ async fn connection(stream: TcpStream, state: Arc<AdminState>) {
     }
 }
 
+/// The report of `relayd check` with what has changed; 422: the file is not in force.
+async fn reload(state: &AdminState) -> Response<Full<Bytes>> {
+    match state.reload().await {
+        Some(Reloaded { ok: true, report }) => json(StatusCode::OK, report),
+        Some(Reloaded { ok: false, report }) => json(StatusCode::UNPROCESSABLE_ENTITY, report),
+        None => {
+            let body = r#"{"error":"not now: the server starts or stops"}"#;
+            json(StatusCode::SERVICE_UNAVAILABLE, body.to_owned())
+        }
+    }
+}
+
 fn answer(method: &Method, path: &str, state: &AdminState) -> Response<Full<Bytes>> {
-    if !matches!(path, "/healthz" | "/readyz" | "/metrics" | "/version") {
-        let body = r#"{"error":"not found","paths":["/healthz","/readyz","/metrics","/version"]}"#;
+    if !matches!(
+        path,
+        "/healthz" | "/readyz" | "/metrics" | "/version" | "/reload"
+    ) {
+        let body = r#"{"error":"not found","paths":["/healthz","/readyz","/metrics","/version","/reload"]}"#;
         return json(StatusCode::NOT_FOUND, body.to_owned());
     }
-    if *method != Method::GET && *method != Method::HEAD {
+    if path == "/reload" || *method != Method::GET && *method != Method::HEAD {
         let body = r#"{"error":"method not allowed"}"#.to_owned();
         let mut response = json(StatusCode::METHOD_NOT_ALLOWED, body);
-        let allow = HeaderValue::from_static("GET, HEAD");
+        let allow = HeaderValue::from_static(match path {
+            "/reload" => "POST",
+            _ => "GET, HEAD",
+        });
         response.headers_mut().insert(ALLOW, allow);
         return response;
     }

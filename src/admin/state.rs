@@ -4,7 +4,8 @@ use crate::metrics::Metrics;
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use tokio::sync::{mpsc, oneshot};
 
 /// The listeners with their real ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -14,11 +15,24 @@ pub struct Addresses {
     pub tls: Vec<SocketAddr>,
 }
 
+/// A wish to reload: answered once the reload that follows it is over.
+pub type ReloadRequest = oneshot::Sender<Reloaded>;
+
+/// What came of a reload.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// The configuration in the file is in force.
+    pub ok: bool,
+    /// What to tell: JSON.
+    pub report: String,
+}
+
 /// Written by `app` as the server starts, serves and drains; read by every request.
 #[derive(Debug)]
 pub struct AdminState {
     phase: ArcSwap<Phase>,
     metrics: Arc<Metrics>,
+    reloads: OnceLock<mpsc::Sender<ReloadRequest>>,
 }
 
 #[derive(Debug)]
@@ -43,7 +57,21 @@ impl AdminState {
         Arc::new(Self {
             phase: ArcSwap::from_pointee(Phase::Starting),
             metrics,
+            reloads: OnceLock::new(),
         })
+    }
+
+    /// Who reloads; set once.
+    pub fn set_reloads(&self, reloads: mpsc::Sender<ReloadRequest>) {
+        // A second one is nobody's: the first is told of every wish.
+        let _ = self.reloads.set(reloads);
+    }
+
+    /// Asks for a reload and waits for its end; `None` while nobody reloads (the server starts or drains).
+    pub(super) async fn reload(&self) -> Option<Reloaded> {
+        let (request, answer) = oneshot::channel();
+        self.reloads.get()?.send(request).await.ok()?;
+        answer.await.ok()
     }
 
     /// Every listener is open and served.

@@ -4,19 +4,19 @@ use crate::accepted::Accepted;
 use crate::io::MediaHandle;
 use crate::listen::{self, ConnectionInfo, Handler, HttpStream, ThreadListeners};
 use crate::proxy::{self, Local, Proxy};
-use crate::tls;
 use anyhow::Context as _;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use tokio::sync::watch;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tracing::debug;
 
 /// What every signalling thread needs.
 #[derive(Clone)]
 pub struct Shared {
-    pub tls: Option<Arc<tls::Store>>,
+    pub tls: listen::Tls,
     pub listen: Arc<listen::Shared>,
     pub proxy: Arc<Proxy>,
     pub media: MediaHandle,
@@ -28,11 +28,39 @@ pub struct Shared {
     pub ended: watch::Receiver<bool>,
 }
 
+/// How one thread is asked for a sign of life.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    owes: AtomicBool,
+    asked: Notify,
+}
+
+impl Pulse {
+    /// Wakes the thread once; it owes an answer until its runtime has come round to this.
+    pub fn ask(&self) {
+        self.owes.store(true, Ordering::Relaxed);
+        self.asked.notify_one();
+    }
+
+    pub fn is_owed(&self) -> bool {
+        self.owes.load(Ordering::Relaxed)
+    }
+
+    pub async fn answer(&self) {
+        loop {
+            self.asked.notified().await;
+            self.owes.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Starts one thread; its runtime is made here, so that a failure is still a failure to start.
 pub fn spawn(
     index: usize,
     listeners: ThreadListeners,
+    changes: mpsc::Receiver<listen::Change>,
     shared: Shared,
+    pulse: Arc<Pulse>,
 ) -> anyhow::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -41,14 +69,20 @@ pub fn spawn(
     thread::Builder::new()
         .name(format!("signal-{index}"))
         .spawn(move || {
-            LocalSet::new().block_on(&runtime, run(listeners, shared));
+            LocalSet::new().block_on(&runtime, run(listeners, changes, shared, pulse));
             // A lookup before a dead DNS server holds its thread for as long as the system's resolver likes: not the stop.
             runtime.shutdown_background();
         })
         .context("cannot start a signalling thread")
 }
 
-async fn run(listeners: ThreadListeners, shared: Shared) {
+async fn run(
+    listeners: ThreadListeners,
+    changes: mpsc::Receiver<listen::Change>,
+    shared: Shared,
+    pulse: Arc<Pulse>,
+) {
+    spawn_local(async move { pulse.answer().await });
     let mut ended = shared.ended.clone();
     let handler = Rc::new(Demuxed {
         local: Local::new(Arc::clone(&shared.proxy)),
@@ -57,6 +91,7 @@ async fn run(listeners: ThreadListeners, shared: Shared) {
     });
     let accepted = listen::run(
         listeners,
+        changes,
         shared.tls,
         shared.listen,
         handler,
@@ -169,7 +204,7 @@ mod tests {
         let (draining, drain_watch) = watch::channel(false);
         let (ended, end_watch) = watch::channel(false);
         let shared = Shared {
-            tls: None,
+            tls: Arc::default(),
             listen: listen::Shared::new(&settings),
             proxy: proxy.expect("a proxy"),
             media: media.clone(),
@@ -178,7 +213,8 @@ mod tests {
             ended: end_watch,
         };
         let listeners = listeners.into_threads().pop().expect("one thread");
-        let thread = spawn(0, listeners, shared).expect("started");
+        let (_change, changes) = mpsc::channel(1);
+        let thread = spawn(0, listeners, changes, shared, Arc::default()).expect("started");
 
         let mut client = TcpStream::connect(address).expect("connected");
         let request = "GET /api.example.com/ HTTP/1.1\r\nHost: proxy.test\r\n\r\n";

@@ -2,17 +2,19 @@
 
 use super::Source;
 use super::credentials::{self, Hook};
-use super::signalling;
+use super::reload;
+use super::signalling::{self, Pulse};
 use super::upgrade::Upgrades;
 use super::upgrade::successor::{Former, Taken};
+use super::watchdog::Threads;
 use crate::addr::Family;
-use crate::admin::{self, Addresses, Admin, AdminState};
+use crate::admin::{self, Addresses, Admin, AdminState, ReloadRequest};
 use crate::check;
 use crate::config::Config;
 use crate::credentials::Service;
 use crate::first_try::{self, Banner};
 use crate::io::{Media, MediaHandle};
-use crate::listen::{self, Listeners};
+use crate::listen::{self, Asked, Listeners, Port};
 use crate::metrics::Metrics;
 use crate::page::{self, Page, PageData};
 use crate::proxy::Proxy;
@@ -25,18 +27,22 @@ use crate::sys::inherit::Inherited;
 use crate::sys::limits::{self, Capacity};
 use crate::sys::rng::SystemRng;
 use crate::tls::CertificateSource;
-use crate::{external_ip, tls, turn};
+use crate::{external_ip, telemetry, tls, turn};
 use anyhow::Context as _;
+use arc_swap::ArcSwapOption;
 use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 /// Everything bound, nothing served.
 pub struct Bound {
+    /// As it was read.
+    file: Config,
+    /// Completed.
     config: Config,
     facts: Facts,
     /// What ports, open files and settings together allow.
@@ -59,6 +65,7 @@ impl Bound {
         mut inherited: Inherited,
         former: Option<Former>,
     ) -> anyhow::Result<Self> {
+        let file = config.clone();
         let open_files = limits::raise_open_files().context("cannot read the open-files limit")?;
         let tls = config.tls.as_ref().map(tls::Store::load).transpose()?;
         if let (Some(former), Some(store), Some(settings)) = (&former, &tls, &config.tls) {
@@ -77,7 +84,8 @@ impl Bound {
         let allocations_max = check::capacity(&config, Some(open_files.soft)).max;
         facts.complete(&mut config);
         let admin = bind_admin(&config.admin, &mut inherited)?;
-        let listeners = bind_listeners(&config.listen, threads, &mut inherited)?;
+        let asked = Asked::all(&config.listen);
+        let listeners = bind_listeners(&asked, threads, &[], &mut inherited)?;
         let shared = turn::Shared::new(&mut SystemRng);
         let turn = Arc::new(config.turn.clone());
         if let Some(former) = &former {
@@ -92,6 +100,7 @@ impl Bound {
         inherited.refuse_rest().context("socket activation")?;
         let proxy = Proxy::new(config.proxy.clone())?;
         Ok(Self {
+            file,
             config,
             facts,
             allocations_max,
@@ -106,7 +115,11 @@ impl Bound {
     }
 
     /// Starts the threads and says what is served. Runs inside the main thread's `LocalSet`.
-    pub fn start(mut self, source: &Source) -> anyhow::Result<Running> {
+    pub fn start(
+        mut self,
+        source: &Source,
+        reloads: mpsc::Sender<ReloadRequest>,
+    ) -> anyhow::Result<Running> {
         let addresses = Addresses {
             udp: self.media.udp_addresses(),
             tcp: self.listeners.tcp_addresses(),
@@ -114,14 +127,8 @@ impl Bound {
         };
         let media = self.media.start();
         let admin_address = self.admin.as_ref().map(Admin::address);
-        let all = [&addresses.udp, &addresses.tcp, &addresses.tls];
         // The core never relays to relayd itself: it is told what was really bound.
-        self.facts.listeners = all
-            .into_iter()
-            .flatten()
-            .copied()
-            .chain(admin_address)
-            .collect();
+        self.facts.listeners = all(&addresses).chain(admin_address).collect();
         self.facts.complete(&mut self.config);
         media.set_settings(Arc::new(self.config.turn.clone()));
         let former = match self.former {
@@ -136,28 +143,28 @@ impl Bound {
             upgrades.count(|counts| *counts = former.counts());
         }
         let listen_shared = listen::Shared::new(&self.config.listen);
-        if self.config.test_page {
-            let page = Page::new(&page_data(
-                &self.config,
-                source,
-                &addresses,
-                self.tls.as_deref(),
-            ));
-            self.proxy.set_page(Some(Box::new(move |parts| {
-                page.respond(&parts.method, parts.uri.path())
-            })));
-        }
+        let tls: listen::Tls = Arc::new(ArcSwapOption::new(self.tls));
+        self.proxy.set_page(test_page(
+            &self.config,
+            source,
+            &addresses,
+            tls.load_full().as_deref(),
+        ));
         let service = Service::new(clock::now(), &mut SystemRng);
         service.replace(credentials::settings(&self.config, &addresses));
         let hook = Hook(Arc::clone(&service));
         self.proxy.set_endpoint(Some(Box::new(hook)));
+        let reload_metrics = reload::Metrics::new(clock::now().unix_s());
         let mut metrics = Metrics::new();
+        reload_metrics.register(metrics.registry_mut(), Arc::clone(&tls));
         media.metrics().register(metrics.registry_mut());
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
         service.metrics().register(metrics.registry_mut());
         upgrades.register(metrics.registry_mut());
+        telemetry::register_metrics(metrics.registry_mut());
         let admin_state = AdminState::new(Arc::new(metrics));
+        admin_state.set_reloads(reloads);
         let admin = match self.admin {
             Some(admin) => Some(
                 admin
@@ -170,7 +177,7 @@ impl Bound {
         let (stopped, stop_watch) = watch::channel(false);
         let (ended, end_watch) = watch::channel(false);
         let shared = signalling::Shared {
-            tls: self.tls.clone(),
+            tls: Arc::clone(&tls),
             listen: Arc::clone(&listen_shared),
             proxy: Arc::clone(&self.proxy),
             media: media.clone(),
@@ -178,9 +185,19 @@ impl Bound {
             draining: drain_watch,
             ended: end_watch,
         };
+        let mut streams = StreamListeners {
+            bound: self.listeners.bound().to_vec(),
+            changes: Vec::new(),
+        };
         let mut threads = Vec::new();
+        let mut pulses = Vec::new();
         for (index, listeners) in self.listeners.into_threads().into_iter().enumerate() {
-            threads.push(signalling::spawn(index, listeners, shared.clone())?);
+            let (changes, receiver) = mpsc::channel(1);
+            streams.changes.push(changes);
+            let pulse = Arc::new(Pulse::default());
+            pulses.push(Arc::clone(&pulse));
+            let thread = signalling::spawn(index, listeners, receiver, shared.clone(), pulse);
+            threads.push(thread?);
         }
         info!(
             udp = %List(&addresses.udp),
@@ -201,7 +218,7 @@ impl Bound {
         }
         if let Source::FirstTry { .. } = source {
             let bound = with_bound_ports(self.config.clone(), &addresses);
-            let hash = self_signed(self.tls.as_deref()).and_then(|der| page::key_hash(&der));
+            let hash = self_signed(tls.load_full().as_deref()).and_then(|der| page::key_hash(&der));
             let banner = Banner::new(&bound, login(source), hash);
             // A reader that went away is no reason not to serve.
             let _ = writeln!(std::io::stdout().lock(), "{banner}");
@@ -211,13 +228,17 @@ impl Bound {
             former.serving(&upgrades)?;
         }
         Ok(Running {
+            file: self.file,
             config: self.config,
             facts: self.facts,
             addresses,
             credentials: service,
-            tls: self.tls,
+            tls,
             media,
             turn: self.turn,
+            streams,
+            admin_address,
+            reload_metrics,
             listen: listen_shared,
             proxy: self.proxy,
             upgrades,
@@ -227,6 +248,7 @@ impl Bound {
             draining,
             ended,
             threads,
+            pulses,
         })
     }
 }
@@ -250,18 +272,21 @@ fn bind_admin(
     })
 }
 
-/// Binds the TCP and TLS listeners; an address in use is blamed on the process that has it.
-fn bind_listeners(
-    settings: &listen::Settings,
+/// Binds TCP and TLS listeners beside our `own`; an address in use is blamed on the process that has it.
+pub fn bind_listeners(
+    wanted: &[Asked],
     threads: usize,
+    own: &[SocketAddr],
     inherited: &mut Inherited,
 ) -> Result<Listeners, listen::BindError> {
-    let listeners = Listeners::bind_beside(settings, threads, inherited).map_err(|mut error| {
-        if error.is_in_use() {
-            error.holder = holder(Protocol::Tcp, error.address).map(|holder| holder.to_string());
-        }
-        error
-    })?;
+    let listeners =
+        Listeners::bind_beside(wanted, threads, own, inherited).map_err(|mut error| {
+            if error.is_in_use() {
+                error.holder =
+                    holder(Protocol::Tcp, error.address).map(|holder| holder.to_string());
+            }
+            error
+        })?;
     for address in listeners.skipped() {
         warn!(%address, "not listening here: this machine has no IPv6");
     }
@@ -269,7 +294,7 @@ fn bind_listeners(
 }
 
 /// What a client will trip over: logged at every start, not only by `relayd check`.
-fn warn_of_certificate(config: &Config) {
+pub fn warn_of_certificate(config: &Config) {
     let Some(settings) = &config.tls else { return };
     if matches!(settings.source, CertificateSource::SelfSigned { .. }) {
         return;
@@ -355,6 +380,27 @@ fn with_bound_ports(mut config: Config, addresses: &Addresses) -> Config {
     config
 }
 
+/// Every listener but that of the admin.
+fn all(addresses: &Addresses) -> impl Iterator<Item = SocketAddr> {
+    let Addresses { udp, tcp, tls } = addresses;
+    udp.iter().chain(tcp).chain(tls).copied()
+}
+
+/// The built-in page, where it is configured.
+pub fn test_page(
+    config: &Config,
+    source: &Source,
+    addresses: &Addresses,
+    tls: Option<&tls::Store>,
+) -> Option<crate::proxy::Page> {
+    let page = config
+        .test_page
+        .then(|| Page::new(&page_data(config, source, addresses, tls)))?;
+    Some(Box::new(move |parts| {
+        page.respond(&parts.method, parts.uri.path())
+    }))
+}
+
 fn page_data(
     config: &Config,
     source: &Source,
@@ -414,27 +460,61 @@ fn self_signed(tls: Option<&tls::Store>) -> Option<Vec<u8>> {
 
 /// Everything that runs, and the means to end it.
 pub struct Running {
-    /// What is in force.
+    /// The file that is in force, as it was read; what only a restart can change is as it was at the start.
+    pub file: Config,
+    /// The same, completed.
     pub config: Config,
     pub facts: Facts,
     /// What was bound.
     pub addresses: Addresses,
     pub credentials: Arc<Service>,
-    pub tls: Option<Arc<tls::Store>>,
+    pub tls: listen::Tls,
     pub media: MediaHandle,
-    pub turn: Arc<turn::Shared>,
+    pub streams: StreamListeners,
+    admin_address: Option<SocketAddr>,
+    pub reload_metrics: reload::Metrics,
     pub listen: Arc<listen::Shared>,
     pub proxy: Arc<Proxy>,
+    pub turn: Arc<turn::Shared>,
     pub upgrades: Upgrades,
-    admin_state: Arc<AdminState>,
+    pub admin_state: Arc<AdminState>,
     pub admin: Option<admin::Running>,
     stopped: watch::Sender<bool>,
     draining: watch::Sender<bool>,
     ended: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    pulses: Vec<Arc<Pulse>>,
+}
+
+/// TCP and TLS listeners, and who accepts there.
+pub struct StreamListeners {
+    /// In the order of the settings.
+    pub bound: Vec<listen::Bound>,
+    /// To each signalling thread.
+    pub changes: Vec<mpsc::Sender<listen::Change>>,
 }
 
 impl Running {
+    /// The threads that the watchdog asks for signs of life.
+    pub fn threads(&self) -> Threads {
+        Threads {
+            media: self.media.clone(),
+            signalling: self.pulses.clone(),
+        }
+    }
+
+    /// Takes note of what is open, after listeners have come or gone.
+    pub fn update_addresses(&mut self) {
+        self.addresses = Addresses {
+            udp: self.media.udp_addresses(),
+            tcp: listen::addresses(&self.streams.bound, Port::Tcp),
+            tls: listen::addresses(&self.streams.bound, Port::Tls),
+        };
+        let left = self.media.open_udp_addresses();
+        let listeners = all(&self.addresses).chain(left).chain(self.admin_address);
+        self.facts.listeners = listeners.collect();
+    }
+
     /// Stops accepting and refuses new allocations; what runs goes on.
     pub fn drain(&self) {
         self.admin_state.drain();

@@ -5,11 +5,11 @@
 mod text;
 
 use crate::addr::Family;
-use crate::config::{Config, Machine, Problem, show_duration, show_size};
+use crate::config::{Config, Loaded, Machine, Problem, Report, show_duration, show_size};
 use crate::credentials::{self, JwtKey};
 use crate::proxy::allowlist::lines;
 use crate::sys::limits;
-use crate::tls::{CertificateSource, Inspection};
+use crate::tls::{self, CertificateSource, Inspection};
 use crate::turn;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -157,7 +157,43 @@ pub struct PeerVerdict {
     pub rule: String,
 }
 
+impl Outcome {
+    /// Judges what was read; the certificate is looked at on the way.
+    pub fn new(
+        source: String,
+        loaded: Result<Loaded, Report>,
+        machine: &Machine,
+        peers: &[Peer],
+    ) -> Self {
+        match loaded {
+            Ok(Loaded { config, warnings }) => {
+                let judge = |peer: &Peer| judge_peer(&config.turn, *peer);
+                Self {
+                    source,
+                    ok: true,
+                    problems: warnings,
+                    plan: Some(Plan::of(&config, machine)),
+                    peers: peers.iter().map(judge).collect(),
+                }
+            }
+            Err(Report { problems }) => Self {
+                source,
+                ok: false,
+                problems,
+                plan: None,
+                peers: Vec::new(),
+            },
+        }
+    }
+}
+
 impl Plan {
+    fn of(config: &Config, machine: &Machine) -> Self {
+        let inspect = |settings| tls::inspect(settings, &config.domain, machine.unix_s).ok();
+        let inspection = config.tls.as_ref().and_then(inspect);
+        Self::new(config, machine, inspection.as_ref())
+    }
+
     /// `inspection` is what the certificate says, where there is one.
     pub fn new(config: &Config, machine: &Machine, inspection: Option<&Inspection>) -> Self {
         Self {

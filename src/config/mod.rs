@@ -7,6 +7,7 @@
 //! A key is added in its `read` file and in `config/relay.toml`; a test fails until both have it.
 
 mod cross;
+mod entries;
 mod hosts;
 mod machine;
 mod nearest;
@@ -21,8 +22,10 @@ mod tests;
 mod values;
 mod warn;
 
+pub use entries::{KeyChange, changes, keep_restart_only};
 pub use machine::Machine;
-pub use report::{Problem, Report, Severity};
+pub use nearest::nearest;
+pub use report::{Place, Problem, Report, Severity};
 pub use values::{show_duration, show_size};
 
 use crate::{admin, credentials, io, listen, proxy, telemetry, tls, turn};
@@ -166,6 +169,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     values::parse_duration(text).map_err(|wrong| wrong.label)
 }
 
+/// A host name in lower case; the error says what is accepted.
+pub fn parse_host(text: &str) -> Result<String, String> {
+    hosts::parse_host(text).map_err(|wrong| wrong.label)
+}
+
 fn read_file(path: &Path, name: &str) -> Result<String, Report> {
     let refuse = |message: String, label: String, help: &str| {
         Err(Report::of_file(name, message, label, help))
@@ -265,7 +273,7 @@ impl Parts {
             proxy: read::proxy::read(&root.table("proxy"), around),
             credentials: read::credentials::read(&root.table("credentials"), around),
             admin: read::admin::read(&root.table("admin")),
-            log: read::log::read(&root.table("log")),
+            log: read::log::read(&root.table("log"), around),
         }
     }
 

@@ -1,7 +1,7 @@
 //! "Did you mean …?": the nearest of a few known names.
 
 /// The known name with the smallest edit distance, if it is near enough to be what was meant.
-pub(super) fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
     let name = plain(name);
     known

@@ -2,25 +2,27 @@
 
 use crate::addr::{ClientAddr, FiveTuple, PeerAddr, Transport};
 use crate::io::arena::{Arena, LAYOUT};
-use crate::io::outbox::{Chain, Item, Outbox, Payload};
+use crate::io::outbox::{Chain, Item, Margins, Outbox, Payload};
 use crate::io::token::{Link, Token};
 use crate::io::worker::Worker;
 use crate::sys::errors::{Origin, SocketError, take_error};
-use crate::sys::recv::{BATCH_MAX, Received};
+use crate::sys::recv::{self, BATCH_MAX, DATAGRAM_LEN_MAX, Received};
 use crate::sys::send::{SendCounts, Sender};
 use crate::sys::socket::UdpSocket;
 use crate::turn::{Icmp, RelayId, Verdict};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
 /// Calls for one listener in its turn; what is left is reported again.
 const LISTENER_READS: usize = 4;
 
 /// Datagrams that one call asks for, at most and at least. Preparing a call costs by what it asks for, so
-/// each socket's burst follows what its last calls brought.
+/// each socket's burst follows what its last calls brought. One alone is asked for by the cheapest call, in a quiet
+/// round; a call for several asks for two at least.
 const BURST_MAX: u8 = BATCH_MAX as u8;
-const BURST_MIN: u8 = 2;
+const BURST_MIN: u8 = 1;
+const SEVERAL: u8 = 2;
 
 /// First guess: most sockets bring one datagram at a time.
 pub const BURST_START: u8 = 4;
@@ -44,27 +46,48 @@ impl Worker {
         let Some(listener) = listener.filter(|listener| listener.is_read) else {
             return false;
         };
-        let burst = listener.burst;
-        let room = self.arena.next(usize::from(burst) * LAYOUT.stride);
         self.counts.listeners.receive_calls += 1;
+        // A wildcard listener must learn the address that was asked, which only a longer call tells.
+        if self.is_quiet && listener.burst == BURST_MIN && !listener.is_wildcard {
+            let bound = listener.socket.addr();
+            let is_leaving = listener.leaving.is_some();
+            if let Ok((from, payload)) = receive_one(&listener.socket, &mut self.arena) {
+                listener.burst = burst_after_one(self.is_soon);
+                self.counts.listeners.received += 1;
+                if self.handover.is_some() {
+                    self.read_lanes();
+                }
+                self.core.set_refusing(is_leaving);
+                self.handle_client_datagram(index, bound, bound.ip(), from, payload);
+                self.core.set_refusing(false);
+            }
+            return false;
+        }
+        let burst = listener.burst.max(SEVERAL);
+        let room = self.arena.next(usize::from(burst) * LAYOUT.stride);
         let Ok(count) = self.receiver.receive(listener.socket.as_fd(), room, LAYOUT) else {
             return false;
         };
         listener.burst = next_burst(burst, count);
         let bound = listener.socket.addr();
+        let is_leaving = listener.leaving.is_some();
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
         self.counts.listeners.received += count as u64;
         if self.handover.is_some() {
             self.read_lanes();
         }
+        self.core.set_refusing(is_leaving);
         for at in 0..count {
             if let Some(received) = self.receiver.get(at) {
                 self.note_listener_overflow(index, &received);
                 let slot = start + at * LAYOUT.stride;
-                self.handle_client_datagram(index, bound, at, slot, &received);
+                let server_ip = received.local_ip.unwrap_or(bound.ip());
+                let payload = self.payload(at, slot, received.len);
+                self.handle_client_datagram(index, bound, server_ip, received.from, payload);
             }
         }
+        self.core.set_refusing(false);
         count >= usize::from(burst)
     }
 
@@ -72,18 +95,17 @@ impl Worker {
         &mut self,
         listener: usize,
         bound: SocketAddr,
-        at: usize,
-        slot: usize,
-        received: &Received,
+        server_ip: IpAddr,
+        client: SocketAddr,
+        payload: Payload,
     ) {
-        let server_ip = received.local_ip.unwrap_or(bound.ip());
         let from = FiveTuple {
-            client: ClientAddr::new(received.from),
+            client: ClientAddr::new(client),
             server: SocketAddr::new(server_ip, bound.port()),
             transport: Transport::Udp,
         };
         let link = Link::Listener(listener as u32).id();
-        let mut payload = self.payload(at, slot, received.len);
+        let mut payload = payload;
         if self.handover.is_some() {
             let Some(own) = self.forward(listener, &from, payload) else {
                 return;
@@ -95,7 +117,7 @@ impl Worker {
             .core
             .handle_client(self.now, &from, link, bytes, &mut self.relays);
         self.take_output();
-        self.carry_out(verdict, payload);
+        self.carry_out(verdict, payload, Margins::SLOT);
     }
 
     pub(super) fn read_relay(&mut self, relay: RelayId) {
@@ -103,12 +125,21 @@ impl Worker {
         let Some(socket) = self.relays.get_mut(relay) else {
             return;
         };
-        let room = self.arena.next(usize::from(socket.burst) * LAYOUT.stride);
         self.counts.relays.receive_calls += 1;
+        if self.is_quiet && socket.burst == BURST_MIN {
+            if let Ok((from, payload)) = receive_one(socket.socket(), &mut self.arena) {
+                socket.burst = burst_after_one(self.is_soon);
+                self.counts.relays.received += 1;
+                self.handle_peer_datagram(relay, from, payload);
+            }
+            return;
+        }
+        let burst = socket.burst.max(SEVERAL);
+        let room = self.arena.next(usize::from(burst) * LAYOUT.stride);
         let Ok(count) = self.receiver.receive(socket.socket().as_fd(), room, LAYOUT) else {
             return;
         };
-        socket.burst = next_burst(socket.burst, count);
+        socket.burst = next_burst(burst, count);
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
         self.counts.relays.received += count as u64;
@@ -117,13 +148,17 @@ impl Worker {
                 self.note_relay_overflow(relay, &received);
                 let slot = start + at * LAYOUT.stride;
                 let payload = self.payload(at, slot, received.len);
-                let bytes = payload.bytes(&self.arena);
-                let from = PeerAddr::new(received.from);
-                let verdict = self.core.handle_peer(self.now, relay, from, bytes);
-                self.take_output();
-                self.carry_out(verdict, payload);
+                self.handle_peer_datagram(relay, received.from, payload);
             }
         }
+    }
+
+    fn handle_peer_datagram(&mut self, relay: RelayId, from: SocketAddr, payload: Payload) {
+        let bytes = payload.bytes(&self.arena);
+        let from = PeerAddr::new(from);
+        let verdict = self.core.handle_peer(self.now, relay, from, bytes);
+        self.take_output();
+        self.carry_out(verdict, payload, Margins::SLOT);
     }
 
     /// The datagram where it lies, or put together if it was longer than its slot.
@@ -138,8 +173,8 @@ impl Worker {
         Payload::Owned { bytes, range }
     }
 
-    /// Queues what the verdict says about `received`.
-    pub(super) fn carry_out(&mut self, verdict: Verdict, received: Payload) {
+    /// Queues what the verdict says about `received`, around which `margins` may be overwritten.
+    pub(super) fn carry_out(&mut self, verdict: Verdict, received: Payload, margins: Margins) {
         match verdict {
             Verdict::Consumed => {}
             Verdict::ToPeer {
@@ -148,6 +183,11 @@ impl Worker {
                 payload,
                 dont_fragment,
             } => {
+                if let Some(owner) = self.relays.owner(peer.socket_addr()) {
+                    let margins = margins.around(&payload, received.len());
+                    self.hand_over(relay, owner, peer, (received.narrowed(payload), margins));
+                    return;
+                }
                 let Some(socket) = self.relays.get_mut(relay) else {
                     return;
                 };
@@ -157,7 +197,8 @@ impl Worker {
                     .push(&mut socket.chain, Token::Relay(relay), item);
             }
             Verdict::ToClient { client, prefix } => {
-                if let Some(framed) = received.framed(&prefix, &mut self.arena) {
+                let framed = received.framed(&prefix, margins, &mut self.arena);
+                if let Some(framed) = framed {
                     self.queue_for_client(&client, framed, true);
                 }
             }
@@ -226,9 +267,10 @@ impl Worker {
                 Token::Relay(relay) => self.flush_relay(relay),
                 Token::Stream(index) => self.flush_stream(index),
                 Token::Lane(index) => self.flush_lane(index as usize),
-                Token::Wake => {}
+                Token::Wake | Token::Timer => {}
             }
         }
+        self.flush_crossing();
         self.outbox.clear();
         self.arena.reset();
     }
@@ -296,9 +338,30 @@ fn send_fragmentable_or_not(
     outcome
 }
 
-/// Twice as many after a full read, half after one that brought less than half.
+/// Receives one datagram of any length into the arena, which has room for the longest.
+fn receive_one(socket: &UdpSocket, arena: &mut Arena) -> io::Result<(SocketAddr, Payload)> {
+    let start = arena.used() + LAYOUT.headroom;
+    let room = arena.next(LAYOUT.headroom + DATAGRAM_LEN_MAX);
+    let (len, from) = recv::one(
+        socket.as_fd(),
+        room.get_mut(LAYOUT.headroom..).unwrap_or_default(),
+    )?;
+    let taken = LAYOUT.headroom + len + LAYOUT.tailroom;
+    arena.take(taken.next_multiple_of(LAYOUT.stride));
+    Ok((from, Payload::Arena(start..start + len)))
+}
+
+/// One alone was asked for and came: whether there are more, only the time until the next report tells.
+fn burst_after_one(is_soon: bool) -> u8 {
+    if is_soon { BURST_START } else { BURST_MIN }
+}
+
+/// Twice as many after a full read, half after one that brought less than half, or one where two were asked for.
 fn next_burst(burst: u8, count: usize) -> u8 {
     let asked = usize::from(burst);
+    if count < asked && asked == usize::from(SEVERAL) {
+        return BURST_MIN;
+    }
     if count >= asked {
         return burst.saturating_mul(2).min(BURST_MAX);
     }

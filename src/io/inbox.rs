@@ -2,10 +2,12 @@
 
 use crate::accepted::Accepted;
 use crate::io::handover::{Give, OfferedSocket};
+use crate::io::listeners::Change;
 use crate::sys::epoll::Waker;
 use crate::turn;
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +16,8 @@ const ACCEPTED_MAX: usize = 1024;
 
 pub struct Inbox {
     state: Mutex<State>,
+    /// The worker owes a sign of life.
+    owes: AtomicBool,
     pub waker: Waker,
 }
 
@@ -21,6 +25,8 @@ pub struct Inbox {
 struct State {
     accepted: VecDeque<Accepted>,
     settings: Option<Arc<turn::Settings>>,
+    /// One for each reload, and a reload waits for its change to be taken.
+    changes: Vec<Change>,
     orders: Vec<Order>,
     draining: bool,
     stopped: bool,
@@ -39,6 +45,7 @@ pub enum Order {
 pub struct Mail {
     pub accepted: VecDeque<Accepted>,
     pub settings: Option<Arc<turn::Settings>>,
+    pub changes: Vec<Change>,
     pub orders: Vec<Order>,
     pub draining: bool,
     pub stopped: bool,
@@ -48,6 +55,7 @@ impl Inbox {
     pub fn new(waker: Waker) -> Self {
         Self {
             state: Mutex::default(),
+            owes: AtomicBool::new(false),
             waker,
         }
     }
@@ -79,6 +87,15 @@ impl Inbox {
         self.waker.wake();
     }
 
+    /// Settings, where they have changed, and everything else that a reload changes: taken together.
+    pub fn change(&self, settings: Option<Arc<turn::Settings>>, change: Change) {
+        let mut state = self.lock();
+        state.settings = settings.or(state.settings.take());
+        state.changes.push(change);
+        drop(state);
+        self.waker.wake();
+    }
+
     pub fn drain(&self) {
         self.lock().draining = true;
         self.waker.wake();
@@ -90,12 +107,24 @@ impl Inbox {
         self.waker.wake();
     }
 
+    /// Wakes the worker once; it owes an answer until its loop has come round to its mail.
+    pub fn ask_for_life(&self) {
+        self.owes.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    pub fn owes_life(&self) -> bool {
+        self.owes.load(Ordering::Relaxed)
+    }
+
     pub fn take(&self) -> Mail {
         self.waker.clear();
+        self.owes.store(false, Ordering::Relaxed);
         let mut state = self.lock();
         Mail {
             accepted: std::mem::take(&mut state.accepted),
             settings: state.settings.take(),
+            changes: std::mem::take(&mut state.changes),
             orders: std::mem::take(&mut state.orders),
             draining: state.draining,
             stopped: state.stopped,

@@ -2,6 +2,7 @@
 
 use crate::io::BindError;
 use crate::io::datagrams::BURST_START;
+use crate::io::listeners::{GroupId, Leaving};
 use crate::io::outbox::Chain;
 use crate::sys::holder::{Protocol, holder};
 use crate::sys::inherit::{self, Given, Inherited, Origin};
@@ -23,6 +24,19 @@ pub struct Listener {
     pub former: Option<Former>,
     /// Answers must name the address they leave from.
     pub is_wildcard: bool,
+    /// The same for the sockets of all workers.
+    pub group: GroupId,
+    /// It is to close, and takes no new allocations.
+    pub leaving: Option<Leaving>,
+}
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub address: SocketAddr,
+    pub group: GroupId,
+    /// An own listener overlaps with it (a wildcard and a part of it), so that the port is ours already.
+    pub beside_own: bool,
 }
 
 /// A listener's place in the process that it was taken over from.
@@ -41,27 +55,34 @@ impl Former {
     }
 }
 
-/// Binds `addrs` for `workers` workers; the outer vector has one entry for each.
+/// Binds `wanted` for `workers` workers; the outer vector has one entry for each. The addresses are as they were bound.
 ///
 /// All workers share the real port of an address that asks for port 0. Sockets that are there already are used instead;
 /// where others may not be bound beside them, some workers have no listener of that address.
 pub fn bind(
-    addrs: &[SocketAddr],
+    wanted: &[Wanted],
     workers: usize,
     buffer_bytes: usize,
     inherited: &mut Inherited,
-) -> Result<Vec<Vec<Listener>>, BindError> {
+) -> Result<(Vec<Vec<Listener>>, Vec<SocketAddr>), BindError> {
     let mut all: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut bound = Vec::with_capacity(wanted.len());
     let mut smallest = usize::MAX;
-    for addr in addrs {
-        let sockets = match inherited.take(inherit::Purpose::Udp, *addr) {
-            given if given.is_empty() => bind_shared(*addr, workers, 0)?,
-            given => take_over(given, workers)?,
+    for wanted in wanted {
+        let sockets = match inherited.take(inherit::Purpose::Udp, wanted.address) {
+            given if given.is_empty() => bind_shared(wanted, workers, 0)?,
+            given => take_over(wanted, given, workers)?,
         };
+        bound.extend(sockets.first().map(|(socket, _)| socket.addr()));
         for (index, (socket, former)) in sockets.into_iter().enumerate() {
             let real = socket.addr();
             let set = socket.set_buffers(buffer_bytes);
             smallest = smallest.min(set.map_err(|error| failed(real, error))?);
+            if wanted.beside_own {
+                // While the group was incomplete, the kernel gave packets of live calls to the wrong workers. Those are
+                // lost; they must not be taken for a client's that has no allocation.
+                socket.discard_received();
+            }
             all[worker_of(index, former, workers)].push(Listener {
                 is_wildcard: real.ip().is_unspecified(),
                 overflow: socket.overflow(),
@@ -70,6 +91,8 @@ pub fn bind(
                 former,
                 chain: Chain::EMPTY,
                 burst: BURST_START,
+                group: wanted.group,
+                leaving: None,
             });
         }
     }
@@ -80,7 +103,7 @@ pub fn bind(
             "UDP buffers are smaller than configured: raise net.core.rmem_max and net.core.wmem_max"
         );
     }
-    Ok(all)
+    Ok((all, bound))
 }
 
 type Sockets = Vec<(UdpSocket, Option<Former>)>;
@@ -91,17 +114,17 @@ fn worker_of(index: usize, former: Option<Former>, workers: usize) -> usize {
 }
 
 /// One socket for each worker after the first `from`.
-fn bind_shared(addr: SocketAddr, workers: usize, from: usize) -> Result<Sockets, BindError> {
-    let mut real = addr;
+fn bind_shared(wanted: &Wanted, workers: usize, from: usize) -> Result<Sockets, BindError> {
+    let mut real = wanted.address;
     let mut sockets = Sockets::new();
     for worker in from..workers {
-        let purpose = if worker == 0 {
+        let purpose = if worker == 0 && !wanted.beside_own {
             Purpose::Listener
         } else {
             Purpose::SharedListener
         };
         let socket = UdpSocket::bind(real, purpose).map_err(|error| failed(real, error))?;
-        if worker == 0 {
+        if purpose == Purpose::Listener {
             socket.share_port().map_err(|error| failed(real, error))?;
         }
         real = socket.addr();
@@ -113,7 +136,7 @@ fn bind_shared(addr: SocketAddr, workers: usize, from: usize) -> Result<Sockets,
 /// Sockets that are bound already, and beside those of a service manager as many as the workers want and it permits.
 ///
 /// Nothing is bound beside a former process's: a group that changes spreads its packets anew, also those of live calls.
-fn take_over(given: Vec<Given>, workers: usize) -> Result<Sockets, BindError> {
+fn take_over(wanted: &Wanted, given: Vec<Given>, workers: usize) -> Result<Sockets, BindError> {
     let mut sockets = Sockets::new();
     for Given {
         socket,
@@ -131,7 +154,10 @@ fn take_over(given: Vec<Given>, workers: usize) -> Result<Sockets, BindError> {
     let (address, given) = (first.addr(), sockets.len());
     let shared = first.is_shared().map_err(|error| failed(address, error))?;
     let more = match shared {
-        true => bind_shared(address, workers, given),
+        true => {
+            let beside = Wanted { address, ..*wanted };
+            bind_shared(&beside, workers, given)
+        }
         false => Ok(Sockets::new()),
     };
     match more {

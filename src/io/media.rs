@@ -2,9 +2,13 @@
 
 use crate::accepted::Accepted;
 use crate::addr::FiveTuple;
+use crate::io::crossing::Crossings;
+use crate::io::groups::{Groups, Orders, Plan};
 use crate::io::handover::{self, Give, OfferedSocket};
 use crate::io::inbox::{Inbox, Order};
-use crate::io::listener::{self, Listener};
+use crate::io::listener;
+use crate::io::listeners::{Change, GroupId, StreamSettings};
+use crate::io::local::LocalRelays;
 use crate::io::metrics::{Metrics, WorkerStats};
 use crate::io::ports::{Held, PortPool, Reservations};
 use crate::io::relay::RelayShared;
@@ -47,6 +51,7 @@ struct HandleShared {
     stats: Arc<[Arc<WorkerStats>]>,
     placement: Arc<Placement>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    groups: Mutex<Groups>,
 }
 
 /// A port that is kept for a client who has its token (EVEN-PORT).
@@ -80,10 +85,16 @@ impl Media {
         inherited: &mut Inherited,
     ) -> Result<Self, BindError> {
         let workers = settings.workers.max(1);
+        let wanted: Vec<_> = (0..)
+            .zip(&settings.udp)
+            .map(|(place, address)| listener::Wanted {
+                address: *address,
+                group: GroupId(place),
+                beside_own: false,
+            })
+            .collect();
         let buffer_bytes = settings.listener_buffer_bytes;
-        let listeners = listener::bind(&settings.udp, workers, buffer_bytes, inherited)?;
-        let addr = |listener: &Listener| listener.socket.addr();
-        let udp_addresses = listeners.iter().take(1).flatten().map(addr).collect();
+        let (listeners, udp_addresses) = listener::bind(&wanted, workers, buffer_bytes, inherited)?;
         let relays = Arc::new(RelayShared {
             ports: PortPool::new(
                 settings.relay_ports,
@@ -91,9 +102,17 @@ impl Media {
                 Box::new(SystemRng),
             ),
             reservations: Reservations::default(),
+            local: LocalRelays::default(),
             buffer_bytes: settings.relay_buffer_bytes,
         });
         let placement = Arc::new(Placement::default());
+        let crossings = Arc::new(Crossings::new(workers));
+        let mut inboxes = Vec::with_capacity(workers);
+        for worker in 0..workers {
+            let waker = Waker::new().map_err(|source| BindError::Worker { worker, source })?;
+            inboxes.push(Arc::new(Inbox::new(waker)));
+        }
+        let inboxes: Arc<[Arc<Inbox>]> = inboxes.into();
         let mut seeds = Vec::with_capacity(workers);
         let mut faces = Vec::with_capacity(workers);
         for (index, listeners) in listeners.into_iter().enumerate() {
@@ -101,17 +120,19 @@ impl Media {
                 worker: index,
                 source,
             };
-            let inbox = Arc::new(Inbox::new(Waker::new().map_err(failed)?));
+            let inbox = Arc::clone(&inboxes[index]);
             let stats = Arc::new(WorkerStats::default());
             faces.push(WorkerFace {
                 inbox: Arc::clone(&inbox),
                 stats: Arc::clone(&stats),
             });
+            let (epoll, timer) = worker::new_epoll().map_err(failed)?;
             seeds.push(worker::Seed {
                 index,
-                lanes: Vec::new(),
                 listeners,
-                inbox,
+                lanes: Vec::new(),
+                inboxes: Arc::clone(&inboxes),
+                crossings: Arc::clone(&crossings),
                 stats,
                 relays: Arc::clone(&relays),
                 turn: Arc::clone(&turn),
@@ -119,12 +140,14 @@ impl Media {
                 placement: Arc::clone(&placement),
                 stream_queue_bytes_max: settings.stream_queue_bytes_max,
                 stream_idle_s: settings.stream_idle_s,
-                epoll: worker::new_epoll().map_err(failed)?,
+                epoll,
+                timer,
             });
         }
         let stats = faces.iter().map(|face| Arc::clone(&face.stats)).collect();
         let shared = HandleShared {
             relays,
+            groups: Mutex::new(Groups::new(&settings.udp, &udp_addresses, inboxes.to_vec())),
             workers: faces,
             stats,
             placement,
@@ -207,12 +230,70 @@ impl MediaHandle {
         }
     }
 
+    /// The UDP listeners with their real ports, in the order of the settings.
+    pub fn udp_addresses(&self) -> Vec<SocketAddr> {
+        self.groups().addresses()
+    }
+
+    /// Every UDP address that is open, also those that only live calls keep so.
+    pub fn open_udp_addresses(&self) -> Vec<SocketAddr> {
+        self.groups().open_addresses()
+    }
+
+    /// Binds the UDP listeners that are in `settings` and not open; nothing changes until [`change`](Self::change).
+    pub fn plan(&self, settings: &Settings) -> Result<Plan, BindError> {
+        self.groups().plan(settings)
+    }
+
+    /// Takes the listeners of a plan for its own; the workers hear of it by [`change`](Self::change), which must follow.
+    pub fn adopt(&self, plan: Plan) -> Vec<Orders> {
+        self.groups().commit(plan)
+    }
+
+    /// Puts listeners and settings in force: `turn` where it has changed, and of `settings` what concerns connections.
+    /// `applied` makes what each worker drops once it acts by them.
+    pub fn change(
+        &self,
+        orders: Vec<Orders>,
+        turn: Option<&Arc<turn::Settings>>,
+        settings: &Settings,
+        applied: impl Fn() -> Box<dyn Send>,
+    ) {
+        let streams = StreamSettings {
+            queue_bytes_max: settings.stream_queue_bytes_max,
+            idle: Duration::from_secs(settings.stream_idle_s),
+        };
+        for (worker, orders) in self.shared.workers.iter().zip(orders) {
+            let Orders { add, leave, revive } = orders;
+            let change = Change {
+                add,
+                leave,
+                revive,
+                streams,
+                applied: applied(),
+            };
+            worker.inbox.change(turn.cloned(), change);
+        }
+    }
+
     /// Refuses new allocations from here on; everything else goes on.
     pub fn drain(&self) {
         self.shared
             .workers
             .iter()
             .for_each(|worker| worker.inbox.drain());
+    }
+
+    /// Asks every worker for a sign of life, which wakes it once.
+    pub fn ask_for_life(&self) {
+        let workers = self.shared.workers.iter();
+        workers.for_each(|worker| worker.inbox.ask_for_life());
+    }
+
+    /// Workers that have not come round to their mail since they were asked, by index: stuck, or ended by themselves.
+    pub fn silent_workers(&self) -> impl Iterator<Item = usize> {
+        let workers = self.shared.workers.iter().enumerate();
+        workers.filter_map(|(index, worker)| worker.inbox.owes_life().then_some(index))
     }
 
     /// Ends every allocation and connection; the threads end.
@@ -343,6 +424,13 @@ impl MediaHandle {
             .iter()
             .map(|stats| of(stats).load(Ordering::Relaxed));
         all.sum()
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.shared
+            .groups
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {

@@ -32,6 +32,12 @@ pub struct SocketCounts {
 pub struct IoCounts {
     pub listeners: SocketCounts,
     pub relays: SocketCounts,
+    /// From client to client within this process, without a socket in between.
+    pub handed_over: u64,
+    /// Of those, by way of another worker.
+    pub crossed: u64,
+    /// Lost on that way, because the other worker was behind.
+    pub crossing_dropped: u64,
     /// Entries of the error queues of relay sockets.
     pub icmp: u64,
     pub stream_ends: [u64; StreamEnd::ALL.len()],
@@ -192,6 +198,26 @@ fn encode_sockets(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters
             ("too_long", unsent(|send| send.too_long)),
             ("failed", unsent(|send| send.failed)),
         ],
+    )?;
+    family(
+        encoder,
+        "relayd_media_handed_over_datagrams",
+        "Datagrams from client to client of this server, handed over without a socket in between, by way",
+        "way",
+        [
+            (
+                "same_worker",
+                total(counts, |(io, _)| io.handed_over - io.crossed),
+            ),
+            ("other_worker", total(counts, |(io, _)| io.crossed)),
+        ],
+    )?;
+    single(
+        encoder,
+        "relayd_media_handed_over_dropped_datagrams",
+        "Datagrams from client to client that another worker was too busy to take",
+        None,
+        total(counts, |(io, _)| io.crossing_dropped),
     )?;
     single(
         encoder,

@@ -4,12 +4,17 @@
 //! is no lock, no allocation and no copy of the payload. What the workers share (`ports`, `inbox`) is cold.
 
 mod arena;
+mod crossing;
 mod datagrams;
+mod groups;
 mod handover;
 mod inbox;
 mod listener;
+mod listeners;
+mod local;
 mod media;
 mod metrics;
+mod neighbours;
 mod outbox;
 mod ports;
 mod relay;
@@ -22,6 +27,7 @@ mod write_queue;
 #[cfg(test)]
 mod tests;
 
+pub use groups::{Orders, Plan};
 pub use handover::OfferedSocket;
 pub use media::{Media, MediaHandle, OfferedReservation};
 pub use metrics::Metrics;
@@ -76,6 +82,8 @@ pub enum BindError {
         addr: SocketAddr,
         source: std::io::Error,
     },
+    #[error("cannot listen on udp {addr}: its last socket is just being closed; try again")]
+    Closing { addr: SocketAddr },
     /// epoll or eventfd.
     #[error("cannot set up worker {worker}")]
     Worker {

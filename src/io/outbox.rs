@@ -3,7 +3,7 @@
 //! Items lie in one vector in the order in which they arose; a chain links those of one socket. Everything is
 //! cleared together, after the flush.
 
-use crate::io::arena::Arena;
+use crate::io::arena::{Arena, LAYOUT};
 use crate::io::token::Token;
 use crate::sys::send::Datagram;
 use crate::turn::Prefix;
@@ -37,6 +37,33 @@ impl Chain {
     }
 }
 
+/// Bytes in front of and behind a payload that nothing else uses, so that a header and padding may be written there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Margins {
+    pub front: usize,
+    pub back: usize,
+}
+
+impl Margins {
+    /// Around a received datagram.
+    pub const SLOT: Self = Self {
+        front: LAYOUT.headroom,
+        back: LAYOUT.tailroom,
+    };
+
+    /// Around a part of what these are around, which is `len` bytes long: the rest of the message is used no more.
+    pub fn around(self, part: &Range<usize>, len: usize) -> Self {
+        Self {
+            front: self.front + part.start,
+            back: self.back + len.saturating_sub(part.end),
+        }
+    }
+
+    fn fit(self, prefix: &Prefix) -> bool {
+        prefix.header().len() <= self.front && prefix.padding() <= self.back
+    }
+}
+
 pub enum Payload {
     /// Bytes of the round's arena.
     Arena(Range<usize>),
@@ -48,6 +75,12 @@ impl Payload {
     pub fn reply(bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
         Self::Owned { bytes, range }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Arena(range) | Self::Owned { range, .. } => range.len(),
+        }
     }
 
     pub fn bytes<'a>(&'a self, arena: &'a Arena) -> &'a [u8] {
@@ -75,10 +108,22 @@ impl Payload {
         }
     }
 
-    /// Writes `prefix` in front of the payload and its padding behind, in the room that every slot has.
+    /// Writes `prefix` in front of the payload and its padding behind, in place where the margins have room for them,
+    /// as they have around every received datagram. Between two frames of a stream there may be none: a copy gets it.
     ///
-    /// `None` where there is no such room, which no received datagram lacks.
-    pub fn framed(mut self, prefix: &Prefix, arena: &mut Arena) -> Option<Self> {
+    /// `None` for a payload that leaves its buffer, which none does.
+    pub fn framed(self, prefix: &Prefix, margins: Margins, arena: &mut Arena) -> Option<Self> {
+        if margins.fit(prefix) {
+            return self.framed_in_place(prefix, arena);
+        }
+        let payload = self.bytes(arena);
+        let mut bytes = vec![0; LAYOUT.headroom + payload.len() + LAYOUT.tailroom];
+        let range = LAYOUT.headroom..LAYOUT.headroom + payload.len();
+        bytes.get_mut(range.clone())?.copy_from_slice(payload);
+        Self::Owned { bytes, range }.framed_in_place(prefix, arena)
+    }
+
+    fn framed_in_place(mut self, prefix: &Prefix, arena: &mut Arena) -> Option<Self> {
         let (buffer, range) = match &mut self {
             Self::Arena(range) => {
                 let start = range.start.checked_sub(prefix.header().len())?;
@@ -143,6 +188,8 @@ pub struct Outbox {
     items: Vec<Item>,
     /// Sockets whose chain has got a first item; some may be empty again, or twice here.
     waiting: Vec<Token>,
+    /// How many of `waiting` had their turn.
+    taken: usize,
 }
 
 impl Outbox {
@@ -168,13 +215,18 @@ impl Outbox {
         })
     }
 
+    /// The first comes first: what was received first has waited longest.
     pub fn next_waiting(&mut self) -> Option<Token> {
-        self.waiting.pop()
+        let token = self.waiting.get(self.taken).copied()?;
+        self.taken += 1;
+        Some(token)
     }
 
     /// Forgets all items; every chain is empty.
     pub fn clear(&mut self) {
-        debug_assert!(self.waiting.is_empty());
+        debug_assert!(self.taken == self.waiting.len());
+        self.waiting.clear();
+        self.taken = 0;
         self.items.clear();
     }
 }
@@ -217,8 +269,10 @@ mod tests {
         let at = LAYOUT.headroom;
         arena.get_mut(0..128).fill(0xee);
         arena.get_mut(at..at + 5).copy_from_slice(b"hello");
-        let framed = Payload::Arena(at..at + 5).framed(&prefix, &mut arena);
-        assert_eq!(framed.expect("room").bytes(&arena), whole);
+        let framed = Payload::Arena(at..at + 5).framed(&prefix, Margins::SLOT, &mut arena);
+        let framed = framed.expect("room");
+        assert!(matches!(framed, Payload::Arena(_)));
+        assert_eq!(framed.bytes(&arena), whole);
 
         let mut bytes = vec![0xee; 80];
         bytes[at..at + 5].copy_from_slice(b"hello");
@@ -226,11 +280,39 @@ mod tests {
             bytes,
             range: at..at + 5,
         };
-        let framed = owned.framed(&prefix, &mut arena);
+        let framed = owned.framed(&prefix, Margins::SLOT, &mut arena);
         assert_eq!(framed.expect("room").bytes(&arena), whole);
 
-        let no_room = Payload::reply(b"hello".to_vec()).framed(&prefix, &mut arena);
-        assert!(no_room.is_none());
+        let no_room = Payload::reply(b"hello".to_vec()).framed(&prefix, Margins::SLOT, &mut arena);
+        assert!(no_room.is_none(), "margins that the buffer does not have");
+    }
+
+    /// Frames of a stream lie side by side, and the one in front may not have been sent yet.
+    #[test]
+    fn a_header_without_room_is_written_into_a_copy_and_leaves_the_neighbours_alone() {
+        let prefix = Prefix::new(&[0x40, 0, 0, 5], 3);
+        let whole = [&[0x40, 0, 0, 5][..], b"hello", &[0; 3]].concat();
+        for (front, back) in [(3, 3), (4, 2), (0, 0)] {
+            let mut arena = Arena::default();
+            arena.get_mut(0..64).fill(0xee);
+            arena.get_mut(20..25).copy_from_slice(b"hello");
+            let framed =
+                Payload::Arena(20..25).framed(&prefix, Margins { front, back }, &mut arena);
+            assert_eq!(framed.expect("a copy").bytes(&arena), whole);
+            assert!(
+                arena
+                    .get(0..20)
+                    .iter()
+                    .chain(arena.get(25..64))
+                    .all(|byte| *byte == 0xee)
+            );
+        }
+    }
+
+    #[test]
+    fn the_margins_of_a_part_hold_the_rest_of_its_message() {
+        let margins = Margins { front: 1, back: 2 }.around(&(4..10), 13);
+        assert_eq!(margins, Margins { front: 5, back: 5 });
     }
 
     #[test]

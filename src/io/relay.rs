@@ -4,6 +4,7 @@
 
 use crate::addr::RelayedAddr;
 use crate::io::datagrams::BURST_START;
+use crate::io::local::{LocalRelays, Owner};
 use crate::io::outbox::Chain;
 use crate::io::ports::{Held, PortPool, Reservations};
 use crate::io::token::Token;
@@ -25,6 +26,8 @@ const TRIES_MAX: usize = 64;
 pub struct RelayShared {
     pub ports: Arc<PortPool>,
     pub reservations: Reservations<UdpSocket>,
+    /// The open relays of all workers.
+    pub local: LocalRelays,
     /// SO_RCVBUF and SO_SNDBUF, in bytes; 0: the system's default.
     pub buffer_bytes: usize,
 }
@@ -43,9 +46,16 @@ impl Relay {
     pub fn socket(&self) -> &UdpSocket {
         &self.held.socket
     }
+
+    /// The relayed transport address that it is bound to.
+    pub fn addr(&self) -> SocketAddr {
+        self.held.lease.addr()
+    }
 }
 
 pub struct RelaySockets {
+    /// The number of the worker that these belong to.
+    worker: usize,
     sockets: Slab<Relay>,
     epoll: Rc<Epoll>,
     shared: Arc<RelayShared>,
@@ -55,8 +65,9 @@ pub struct RelaySockets {
 }
 
 impl RelaySockets {
-    pub fn new(epoll: Rc<Epoll>, shared: Arc<RelayShared>, now: Instant) -> Self {
+    pub fn new(worker: usize, epoll: Rc<Epoll>, shared: Arc<RelayShared>, now: Instant) -> Self {
         Self {
+            worker,
             sockets: Slab::new(),
             epoll,
             shared,
@@ -76,7 +87,14 @@ impl RelaySockets {
 
     /// Closes the socket and gives its port back.
     pub fn close(&mut self, relay: RelayId) {
-        drop(self.sockets.try_remove(relay.0 as usize));
+        if let Some(closed) = self.sockets.try_remove(relay.0 as usize) {
+            self.shared.local.clear(closed.addr());
+        }
+    }
+
+    /// Who of this process holds the relayed address `addr`.
+    pub fn owner(&self, addr: SocketAddr) -> Option<Owner> {
+        self.shared.local.owner(addr)
     }
 
     pub fn shared(&self) -> &RelayShared {
@@ -106,6 +124,11 @@ impl RelaySockets {
         // The only failures are of memory and of the watch limit, which go with the number of files.
         added.map_err(|_| BindError::FilesExhausted)?;
         let addr = RelayedAddr::new(held.lease.addr());
+        let owner = Owner {
+            worker: self.worker,
+            relay,
+        };
+        self.shared.local.enter(addr.socket_addr(), owner);
         entry.insert(Relay {
             held,
             chain: Chain::EMPTY,
@@ -261,6 +284,7 @@ mod tests {
         let ip = parsed("127.0.0.12");
         let mut first = sockets((61_200, 61_201));
         let mut second = RelaySockets::new(
+            1,
             Rc::new(Epoll::new().expect("epoll")),
             Arc::clone(&first.shared),
             first.now,
@@ -336,10 +360,11 @@ mod tests {
         let shared = RelayShared {
             ports: PortPool::new(range, usize::MAX, Box::new(SystemRng)),
             reservations: Reservations::default(),
+            local: LocalRelays::default(),
             buffer_bytes: 0,
         };
         let epoll = Rc::new(Epoll::new().expect("epoll"));
-        RelaySockets::new(epoll, Arc::new(shared), Instant::now())
+        RelaySockets::new(0, epoll, Arc::new(shared), Instant::now())
     }
 
     fn request(ip: IpAddr, port: PortWish) -> BindRequest {

@@ -4,7 +4,7 @@
 
 use crate::accepted::Accepted;
 use crate::addr::FiveTuple;
-use crate::io::outbox::{Chain, Payload};
+use crate::io::outbox::{Chain, Margins, Payload};
 use crate::io::stream::{FRAMES_MAX, READ_LEN, Stream, StreamEnd};
 use crate::io::token::{Link, Token};
 use crate::io::worker::Worker;
@@ -164,8 +164,13 @@ impl Worker {
                     return Err(StreamEnd::Unparseable);
                 }
             };
-            self.handle_message(index, &five_tuple, at..at + len)?;
-            at = received.end.min(at + padded_len);
+            let end = received.end.min(at + padded_len);
+            let margins = Margins {
+                front: 0,
+                back: end.saturating_sub(at + len),
+            };
+            self.handle_message(index, &five_tuple, at..at + len, margins)?;
+            at = end;
         }
         let rest = self.arena.get(at..received.end);
         // Handling a message never closes its own connection.
@@ -192,6 +197,7 @@ impl Worker {
         index: u32,
         from: &FiveTuple,
         message: Range<usize>,
+        margins: Margins,
     ) -> Result<(), StreamEnd> {
         let link = Link::Stream(index).id();
         let bytes = self.arena.get(message.clone());
@@ -204,7 +210,7 @@ impl Worker {
         {
             return Err(StreamEnd::Unparseable);
         }
-        self.carry_out(verdict, Payload::Arena(message));
+        self.carry_out(verdict, Payload::Arena(message), margins);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use crate::turn::{LinkId, RelayId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
     Wake,
+    Timer,
     /// By index into the worker's listeners.
     Listener(u32),
     Relay(RelayId),
@@ -23,7 +24,8 @@ impl Token {
             Self::Listener(index) => (1, index),
             Self::Relay(relay) => (2, relay.0),
             Self::Stream(index) => (3, index),
-            Self::Lane(index) => (4, index),
+            Self::Timer => (4, 0),
+            Self::Lane(index) => (5, index),
         };
         kind << 32 | u64::from(index)
     }
@@ -35,7 +37,8 @@ impl Token {
             1 => Some(Self::Listener(index)),
             2 => Some(Self::Relay(RelayId(index))),
             3 => Some(Self::Stream(index)),
-            4 => Some(Self::Lane(index)),
+            4 => Some(Self::Timer),
+            5 => Some(Self::Lane(index)),
             _ => None,
         }
     }
@@ -76,6 +79,7 @@ mod tests {
     fn tokens_and_links_survive_packing() {
         let tokens = [
             Token::Wake,
+            Token::Timer,
             Token::Listener(3),
             Token::Relay(RelayId(u32::MAX)),
             Token::Stream(70_000),

@@ -4,9 +4,11 @@
 //! it. An error of one socket is counted and never ends the loop; nothing in it blocks.
 
 use crate::io::arena::Arena;
+use crate::io::crossing::{Crossing, Crossings};
 use crate::io::handover::{Handover, OfferedSocket, SeedLane};
 use crate::io::inbox::{Inbox, Order};
 use crate::io::listener::Listener;
+use crate::io::listeners::Listeners;
 use crate::io::media::Placement;
 use crate::io::metrics::{IoCounts, WorkerStats};
 use crate::io::outbox::{Item, Outbox, Payload};
@@ -20,6 +22,7 @@ use crate::sys::recv::Receiver;
 use crate::sys::rng::SystemRng;
 use crate::sys::send::Sender;
 use crate::sys::slack;
+use crate::sys::timer::Timer;
 use crate::time::Now;
 use crate::turn::{self, AllocationEnd, AllocationStart, ClientRef, Output};
 use std::io;
@@ -34,6 +37,12 @@ const EVENTS_MAX: usize = 256;
 
 /// The listeners, which carry every client's packets, get their turn after this many other reports.
 const EVENTS_PER_LISTENER_TURN: usize = 64;
+
+/// A round with no more reports than this has little to gather: each packet goes out before the next is read.
+const FEW_EVENTS: usize = 4;
+
+/// A socket that is reported again so soon has more than one datagram waiting.
+const SOON: Duration = Duration::from_micros(20);
 
 /// How often idle connections and unclaimed reservations are looked for, while there are any.
 const TICK: Duration = Duration::from_secs(1);
@@ -53,10 +62,12 @@ const PAUSE: Duration = Duration::from_micros(60);
 
 /// What a worker is made of; unlike the worker, it can be sent to its thread.
 pub struct Seed {
-    /// Which worker it is.
+    /// The worker's number, from 0.
     pub index: usize,
     pub listeners: Vec<Listener>,
-    pub inbox: Arc<Inbox>,
+    /// Of all workers, by number.
+    pub inboxes: Arc<[Arc<Inbox>]>,
+    pub crossings: Arc<Crossings>,
     pub stats: Arc<WorkerStats>,
     pub relays: Arc<RelayShared>,
     pub turn: Arc<turn::Settings>,
@@ -65,19 +76,20 @@ pub struct Seed {
     pub stream_queue_bytes_max: usize,
     pub stream_idle_s: u64,
     pub epoll: Epoll,
+    pub timer: Timer,
     /// To the workers of the process that this one takes over from.
     pub lanes: Vec<SeedLane>,
 }
 
-pub fn new_epoll() -> io::Result<Epoll> {
-    Epoll::new()
+pub fn new_epoll() -> io::Result<(Epoll, Timer)> {
+    Ok((Epoll::new()?, Timer::new()?))
 }
 
 pub struct Worker {
     pub(super) core: turn::Server,
     pub(super) now: Now,
     pub(super) relays: RelaySockets,
-    pub(super) listeners: Vec<Listener>,
+    pub(super) listeners: Listeners,
     pub(super) streams: Streams,
     pub(super) arena: Arena,
     pub(super) outbox: Outbox,
@@ -94,8 +106,17 @@ pub struct Worker {
     pub(super) turn_shared: Arc<turn::Shared>,
     /// While an upgrade is under way.
     pub(super) handover: Option<Box<Handover>>,
-    index: usize,
+    pub(super) index: usize,
+    pub(super) inboxes: Arc<[Arc<Inbox>]>,
+    pub(super) crossing: Crossing,
+    /// This round has few reports.
+    pub(super) is_quiet: bool,
+    /// This round began soon after the one before.
+    pub(super) is_soon: bool,
     inbox: Arc<Inbox>,
+    timer: Timer,
+    /// When the timer will fire, at the latest.
+    timer_at: Option<Instant>,
     next_tick: Option<Instant>,
     /// When the counts, which have changed, are to be published.
     publish_at: Option<Instant>,
@@ -104,16 +125,9 @@ pub struct Worker {
 impl Worker {
     pub fn new(seed: Seed) -> io::Result<Self> {
         let epoll = Rc::new(seed.epoll);
-        epoll.add(
-            seed.inbox.waker.as_fd(),
-            Token::Wake.to_bits(),
-            Interest::Read,
-        )?;
-        let read = |(_, listener): &(usize, &Listener)| listener.is_read;
-        for (index, listener) in seed.listeners.iter().enumerate().filter(read) {
-            let token = Token::Listener(index as u32).to_bits();
-            epoll.add(listener.socket.as_fd(), token, Interest::Read)?;
-        }
+        let inbox = Arc::clone(&seed.inboxes[seed.index]);
+        epoll.add(inbox.waker.as_fd(), Token::Wake.to_bits(), Interest::Read)?;
+        epoll.add(seed.timer.as_fd(), Token::Timer.to_bits(), Interest::Read)?;
         for (index, seed) in seed.lanes.iter().enumerate() {
             let token = Token::Lane(index as u32).to_bits();
             epoll.add(seed.lane.as_fd(), token, Interest::Read)?;
@@ -121,14 +135,13 @@ impl Worker {
         let hasher = turn::hasher(&mut SystemRng);
         let now = clock::now();
         let turn_shared = Arc::clone(&seed.turn_shared);
-        Ok(Self {
+        let mut worker = Self {
             core: turn::Server::new(seed.turn, seed.turn_shared, Box::new(SystemRng)),
             turn_shared,
             handover: Handover::of_successor(seed.lanes, hasher),
-            index: seed.index,
             now,
-            relays: RelaySockets::new(Rc::clone(&epoll), seed.relays, now.instant()),
-            listeners: seed.listeners,
+            relays: RelaySockets::new(seed.index, Rc::clone(&epoll), seed.relays, now.instant()),
+            listeners: Listeners::default(),
             streams: Streams::default(),
             arena: Arena::default(),
             outbox: Outbox::default(),
@@ -141,10 +154,21 @@ impl Worker {
             placement: seed.placement,
             stream_queue_bytes_max: seed.stream_queue_bytes_max,
             stream_idle: Duration::from_secs(seed.stream_idle_s),
-            inbox: seed.inbox,
+            index: seed.index,
+            crossing: Crossing::new(seed.index, seed.crossings),
+            inboxes: seed.inboxes,
+            is_quiet: true,
+            is_soon: false,
+            inbox,
+            timer: seed.timer,
+            timer_at: None,
             next_tick: None,
             publish_at: None,
-        })
+        };
+        for listener in seed.listeners {
+            worker.open_listener(listener)?;
+        }
+        Ok(worker)
     }
 
     /// Serves until it is told to stop.
@@ -154,18 +178,26 @@ impl Worker {
         slack::make_sleeps_exact();
         while running {
             let before = self.counts.relays;
-            let waited = self.epoll.wait(&mut events, self.timeout());
+            let waited = self
+                .set_timer()
+                .and_then(|()| self.epoll.wait(&mut events, None));
             if let Err(error) = waited {
                 tracing::error!(%error, "a media worker cannot wait for events");
                 break;
             }
+            let before_wait = self.now.instant();
             self.now = clock::now();
             self.relays.set_now(self.now.instant());
+            self.is_quiet = events.len() <= FEW_EVENTS;
+            self.is_soon = self.now.instant() < before_wait + SOON;
             for index in 0..events.len() {
                 let Some(event) = events.get(index) else {
                     break;
                 };
                 running &= self.handle_event(event);
+                if self.is_quiet {
+                    self.flush();
+                }
                 if index % EVENTS_PER_LISTENER_TURN == EVENTS_PER_LISTENER_TURN - 1 {
                     (0..self.listeners.len()).for_each(|listener| self.read_listener(listener));
                 }
@@ -200,6 +232,10 @@ impl Worker {
                     self.read_stream(index);
                 }
             }
+            Some(Token::Timer) => {
+                self.timer.clear();
+                self.timer_at = None;
+            }
             Some(Token::Lane(index)) => self.handle_lane(index as usize, event.readable),
             Some(Token::Wake) => return self.take_mail(),
             None => debug_assert!(false, "only tokens are registered"),
@@ -212,6 +248,12 @@ impl Worker {
         if let Some(settings) = mail.settings {
             self.core.set_settings(settings);
             self.take_output();
+        }
+        for change in mail.changes {
+            self.change_listeners(change);
+        }
+        if self.listeners.is_any_leaving() {
+            self.close_left_listeners();
         }
         if mail.draining {
             self.core.set_draining();
@@ -231,6 +273,7 @@ impl Worker {
         for stream in mail.accepted {
             self.take_over(stream);
         }
+        self.take_crossed();
         !mail.stopped
     }
 
@@ -244,14 +287,21 @@ impl Worker {
                 index,
             })
         };
-        self.listeners.iter().enumerate().map(offer).collect()
+        self.listeners.open().map(offer).collect()
     }
 
-    /// How long the next wait may be; `None` without anything to wait for but events.
-    fn timeout(&self) -> Option<Duration> {
+    /// Sees to it that the next wait ends when something is due. What has become due later is found out then.
+    fn set_timer(&mut self) -> io::Result<()> {
         let due = [self.core.poll_timeout(), self.next_tick, self.publish_at];
-        let due = due.into_iter().flatten().min()?;
-        Some(due.saturating_duration_since(self.now.instant()))
+        let Some(due) = due.into_iter().flatten().min() else {
+            return Ok(());
+        };
+        if self.timer_at.is_some_and(|at| at <= due) {
+            return Ok(());
+        }
+        self.timer_at = Some(due);
+        self.timer
+            .set(due.saturating_duration_since(self.now.instant()))
     }
 
     /// True when something was due.
@@ -268,8 +318,11 @@ impl Worker {
             self.next_tick = None;
             self.close_idle_streams();
             self.relays.expire_reservations();
+            self.look_after_leaving();
         }
-        let wants_tick = !self.streams.is_empty() || self.relays.has_reservations();
+        let wants_tick = !self.streams.is_empty()
+            || self.relays.has_reservations()
+            || self.listeners.is_any_leaving();
         if wants_tick && self.next_tick.is_none() {
             self.next_tick = Some(now + TICK);
         }

@@ -1,13 +1,12 @@
 //! The accept loop of one listener: take connections, refuse those past a limit, survive running out of files.
 
-use super::bind::Port;
+use super::bind::{BACKLOG, Port};
 use super::demux::{self, Context};
 use super::metrics::{AcceptFailure, Reason};
 use super::{ConnectionGuard, Handler};
 use crate::addr;
 use socket2::SockRef;
 use std::fs::File;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,18 +14,20 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 /// Pause after an accept that failed for want of something, so that a full server does not spin.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Accepts until `stop`, and owns every connection that has not shown what it is.
+/// Accepts until `stop`, and owns every connection that has not shown what it is. Once `leave` is gone, the listener is closed
+/// and those connections go on.
 pub(super) async fn run<H: Handler + 'static>(
     listener: TcpListener,
     port: Port,
     context: Rc<Context<H>>,
     mut stop: watch::Receiver<bool>,
+    mut leave: oneshot::Receiver<()>,
 ) {
     let listener = Arc::new(listener);
     context.shared.note_listening(&listener, port);
@@ -35,13 +36,19 @@ pub(super) async fn run<H: Handler + 'static>(
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|&stop| stop) => break,
+            _ = &mut leave => None,
             Some(ended) = pending.join_next() => {
                 if let Err(error) = ended {
                     tracing::error!(%error, "a connection's task failed");
                 }
                 continue;
             }
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept() => Some(accepted),
+        };
+        let Some(accepted) = accepted else {
+            let listener = only(listener).await;
+            finish(listener, port, &context, &mut pending, &mut stop).await;
+            return end(&context, pending).await;
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -63,14 +70,63 @@ pub(super) async fn run<H: Handler + 'static>(
         }
     }
     drop(listener);
+    end(&context, pending).await;
+}
+
+/// The listener by itself: who else has it is copying its descriptor, which takes no time.
+async fn only(mut listener: Arc<TcpListener>) -> TcpListener {
+    loop {
+        match Arc::try_unwrap(listener) {
+            Ok(listener) => return listener,
+            Err(shared) => listener = shared,
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Closes what has not shown what it is, or, where another process accepts, leaves it to its deadlines.
+async fn end<H>(context: &Context<H>, mut pending: JoinSet<()>) {
     if context.shared.is_handed_over() {
-        // These are this process's, and each has its deadline.
         while pending.join_next().await.is_some() {}
         return;
     }
     let open = u64::try_from(pending.len()).unwrap_or(u64::MAX);
     context.shared.metrics.refused(Reason::Stopped, open);
     pending.shutdown().await;
+}
+
+/// Takes what is connected already, closes the listener, and waits for what has not shown what it is: its deadlines are near.
+async fn finish<H: Handler + 'static>(
+    listener: TcpListener,
+    port: Port,
+    context: &Rc<Context<H>>,
+    pending: &mut JoinSet<()>,
+    stop: &mut watch::Receiver<bool>,
+) {
+    // Asked of the kernel itself: the runtime may not have heard of the last ones yet.
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
+    for _ in 0..BACKLOG {
+        let Ok((stream, peer)) = listener.accept() else {
+            break;
+        };
+        let ready = stream.set_nonblocking(true);
+        let Ok(stream) = ready.and_then(|()| TcpStream::from_std(stream)) else {
+            continue;
+        };
+        let peer = addr::plain(peer);
+        if let Some((stream, guard)) = admit(context, stream, peer) {
+            let context = Rc::clone(context);
+            pending.spawn_local(demux::serve(context, stream, peer, port, guard));
+        }
+    }
+    drop(listener);
+    let all = async { while pending.join_next().await.is_some() {} };
+    tokio::select! {
+        _ = stop.wait_for(|&stop| stop) => {}
+        () = all => {}
+    }
 }
 
 /// Counts the connection, or closes it at once. A proxy's connections count for its clients, once they are known.
@@ -165,9 +221,8 @@ impl Reserve {
     fn shed(&mut self, listener: &TcpListener) {
         drop(self.0.take());
         // One poll: Ready at once, or there is nothing to shed.
-        let mut once = std::pin::pin!(poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        if let Poll::Ready(Poll::Ready(Ok((stream, _)))) = once.as_mut().poll(&mut cx) {
+        if let Poll::Ready(Ok((stream, _))) = listener.poll_accept(&mut cx) {
             reset(&stream);
         }
         *self = Self::new();

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 /// Connections that wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 /// A dead peer is found after 60 s + 4 · 15 s of silence.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
@@ -45,7 +45,7 @@ fn held_by(holder: &Option<String>) -> String {
 
 /// What a connection to a port may begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Port {
+pub enum Port {
     Tcp,
     Tls,
 }
@@ -58,7 +58,7 @@ impl Port {
         }
     }
 
-    fn label(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Tls => "tls",
@@ -66,19 +66,52 @@ impl Port {
     }
 }
 
+/// A listener that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The port may be 0.
+    pub address: SocketAddr,
+    pub port: Port,
+}
+
+impl Asked {
+    /// The listeners of the settings, plain ones first.
+    pub fn all(settings: &Settings) -> Vec<Self> {
+        let list = |addresses: &[SocketAddr], port| -> Vec<Self> {
+            let asked = addresses.iter().map(|address| Self {
+                address: *address,
+                port,
+            });
+            asked.collect()
+        };
+        [
+            list(&settings.tcp, Port::Tcp),
+            list(&settings.tls, Port::Tls),
+        ]
+        .concat()
+    }
+}
+
+/// A listener that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    pub asked: Asked,
+    /// With its real port.
+    pub address: SocketAddr,
+}
+
 /// All listeners of all threads, bound and listening.
 #[derive(Debug)]
 pub struct Listeners {
     threads: Vec<ThreadListeners>,
-    tcp: Vec<SocketAddr>,
-    tls: Vec<SocketAddr>,
+    bound: Vec<Bound>,
     skipped: Vec<SocketAddr>,
 }
 
 /// The listeners of one thread.
 #[derive(Debug, Default)]
 pub struct ThreadListeners {
-    listeners: Vec<(TcpListener, Port)>,
+    listeners: Vec<(TcpListener, Bound)>,
 }
 
 impl Listeners {
@@ -87,110 +120,111 @@ impl Listeners {
     /// Port 0 becomes one free port that all threads share. `[::]` is left out on a machine without IPv6 (see
     /// [`Listeners::skipped`]): it is in the default configuration, and such machines are common.
     pub fn bind(settings: &Settings, threads: usize) -> Result<Self, BindError> {
-        Self::bind_beside(settings, threads, &mut Inherited::default())
+        let nothing = &mut Inherited::default();
+        Self::bind_beside(&Asked::all(settings), threads, &[], nothing)
     }
 
-    /// Uses the sockets that are there already, and binds the rest.
+    /// Binds listeners beside those that this process has open: `own`, which are not taken for somebody else's.
     ///
-    /// Sockets that are fewer than the threads are shared between them: nothing that waits in their queues is lost with
-    /// a socket that ends before the others.
+    /// Sockets that are there already are used instead. Where these are fewer than the threads, they are shared: nothing
+    /// that waits in their queues is lost with a socket that ends before the others.
     pub fn bind_beside(
-        settings: &Settings,
+        wanted: &[Asked],
         threads: usize,
+        own: &[SocketAddr],
         inherited: &mut Inherited,
     ) -> Result<Self, BindError> {
-        let tcp = settings.tcp.iter().map(|address| (*address, Port::Tcp));
-        let tls = settings.tls.iter().map(|address| (*address, Port::Tls));
-        let wanted: Vec<_> = tcp.chain(tls).collect();
         let mut listeners = Self {
             threads: Vec::new(),
-            tcp: Vec::new(),
-            tls: Vec::new(),
+            bound: Vec::new(),
             skipped: Vec::new(),
         };
         listeners
             .threads
             .resize_with(threads.max(1), ThreadListeners::default);
-        if let Some((address, port)) = repeated(&wanted) {
+        if let Some(asked) = repeated(wanted) {
             let source = io::Error::new(io::ErrorKind::AddrInUse, "the address is listed twice");
-            return Err(bind_error(address, port, source));
+            return Err(bind_error(asked, source));
         }
-        let wanted = wanted.into_iter().map(|(address, port)| {
-            let given = inherited.take(port.purpose(), address);
-            (address, port, given)
-        });
-        let wanted: Vec<_> = wanted.collect();
-        for &(address, port, _) in wanted.iter().filter(|(_, _, given)| given.is_empty()) {
-            match probe(address) {
-                Err(error) if !lacks_ipv6(address, &error) => {
-                    return Err(bind_error(address, port, error));
+        let mut given = |asked: &Asked| inherited.take(asked.port.purpose(), asked.address);
+        let wanted: Vec<_> = wanted.iter().map(|asked| (*asked, given(asked))).collect();
+        for (asked, _) in wanted.iter().filter(|(_, given)| given.is_empty()) {
+            // A probe would find our own listener, which shares its port with us anyway.
+            if own.iter().any(|own| overlap(*own, asked.address)) {
+                continue;
+            }
+            match probe(asked.address) {
+                Err(error) if !lacks_ipv6(asked.address, &error) => {
+                    return Err(bind_error(*asked, error));
                 }
                 Ok(()) | Err(_) => {}
             }
         }
-        for (address, port, given) in wanted {
+        for (asked, given) in wanted {
             if given.is_empty() {
-                listeners.bind_one(address, port)?;
+                listeners.bind_one(asked)?;
             } else {
-                let taken = listeners.take_over(given, port);
-                taken.map_err(|error| bind_error(address, port, error))?;
+                let taken = listeners.take_over(asked, given);
+                taken.map_err(|error| bind_error(asked, error))?;
             }
         }
         Ok(listeners)
     }
 
     /// Shares sockets out: each thread has at least one, each socket at least one thread.
-    fn take_over(&mut self, given: Vec<Given>, port: Port) -> io::Result<()> {
+    fn take_over(&mut self, asked: Asked, given: Vec<Given>) -> io::Result<()> {
         let Some(address) = given.first().map(|given| given.address) else {
             return Ok(());
         };
+        let bound = Bound { asked, address };
         let (sockets, threads) = (given.len(), self.threads.len());
         for turn in 0..sockets.max(threads) {
             let socket = given[turn % sockets].socket.try_clone()?;
             set_up(&socket)?;
             socket.listen(BACKLOG)?;
             let thread = &mut self.threads[turn % threads];
-            thread.listeners.push((socket.into(), port));
+            thread.listeners.push((socket.into(), bound));
         }
-        self.note(port, address);
+        self.bound.push(bound);
         Ok(())
     }
 
-    fn note(&mut self, port: Port, address: SocketAddr) {
-        match port {
-            Port::Tcp => self.tcp.push(address),
-            Port::Tls => self.tls.push(address),
-        }
-    }
-
-    fn bind_one(&mut self, address: SocketAddr, port: Port) -> Result<(), BindError> {
-        let mut real = address;
+    fn bind_one(&mut self, asked: Asked) -> Result<(), BindError> {
+        let mut bound = Bound {
+            asked,
+            address: asked.address,
+        };
         for thread in &mut self.threads {
-            let listener = match listen(real) {
+            let listener = match listen(bound.address) {
                 Ok(listener) => listener,
-                Err(error) if lacks_ipv6(address, &error) => {
-                    self.skipped.push(address);
+                Err(error) if lacks_ipv6(asked.address, &error) => {
+                    self.skipped.push(asked.address);
                     return Ok(());
                 }
-                Err(error) => return Err(bind_error(address, port, error)),
+                Err(error) => return Err(bind_error(asked, error)),
             };
-            real = listener
+            bound.address = listener
                 .local_addr()
-                .map_err(|error| bind_error(address, port, error))?;
-            thread.listeners.push((listener, port));
+                .map_err(|error| bind_error(asked, error))?;
+            thread.listeners.push((listener, bound));
         }
-        self.note(port, real);
+        self.bound.push(bound);
         Ok(())
+    }
+
+    /// What is open.
+    pub fn bound(&self) -> &[Bound] {
+        &self.bound
     }
 
     /// Plain listeners with their real ports.
     pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
-        self.tcp.clone()
+        addresses(&self.bound, Port::Tcp)
     }
 
     /// TLS listeners with their real ports.
     pub fn tls_addresses(&self) -> Vec<SocketAddr> {
-        self.tls.clone()
+        addresses(&self.bound, Port::Tls)
     }
 
     /// IPv6 wildcard addresses that were left out since this machine has no IPv6.
@@ -206,35 +240,45 @@ impl Listeners {
 
 impl ThreadListeners {
     /// Registers the listeners with the runtime of the current thread.
-    pub(super) fn into_tokio(self) -> Vec<(tokio::net::TcpListener, Port)> {
+    pub(super) fn into_tokio(self) -> Vec<(tokio::net::TcpListener, Bound)> {
         self.listeners
             .into_iter()
-            .filter_map(|(listener, port)| {
+            .filter_map(|(listener, bound)| {
                 tokio::net::TcpListener::from_std(listener)
                     .inspect_err(|error| tracing::error!(%error, "cannot watch a listener"))
                     .ok()
-                    .map(|listener| (listener, port))
+                    .map(|listener| (listener, bound))
             })
             .collect()
     }
 }
 
-fn bind_error(address: SocketAddr, port: Port, source: io::Error) -> BindError {
+/// The real addresses of one kind of listener.
+pub fn addresses(bound: &[Bound], port: Port) -> Vec<SocketAddr> {
+    let of_port = bound.iter().filter(|bound| bound.asked.port == port);
+    of_port.map(|bound| bound.address).collect()
+}
+
+fn bind_error(asked: Asked, source: io::Error) -> BindError {
     BindError {
-        address,
-        transport: port.label(),
+        address: asked.address,
+        transport: asked.port.label(),
         holder: None,
         source,
     }
 }
 
+/// True where a connection could come to either: the same address, or a wildcard and a part of it.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && a.is_ipv4() == b.is_ipv4() && same_ip
+}
+
 /// The first address that stands in the lists a second time.
-fn repeated(wanted: &[(SocketAddr, Port)]) -> Option<(SocketAddr, Port)> {
+fn repeated(wanted: &[Asked]) -> Option<Asked> {
     let mut seen = HashSet::new();
-    wanted
-        .iter()
-        .copied()
-        .find(|(address, _)| address.port() != 0 && !seen.insert(*address))
+    let mut wanted = wanted.iter().copied();
+    wanted.find(|asked| asked.address.port() != 0 && !seen.insert(asked.address))
 }
 
 /// Fails when anybody else listens on the address, SO_REUSEPORT or not.

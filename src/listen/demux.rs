@@ -8,7 +8,7 @@ use super::accept::reset;
 use super::bind::Port;
 use super::limits::{ConnectionGuard, Shared};
 use super::metrics::{Carrier, Handshake, Protocol, Reason};
-use super::{ConnectionInfo, Handler, HttpStream, proxy_protocol};
+use super::{ConnectionInfo, Handler, HttpStream, Tls, proxy_protocol};
 use crate::accepted::Accepted;
 use crate::addr::{self, ClientAddr, FiveTuple, Transport};
 use crate::tls;
@@ -30,7 +30,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What the connections of one thread need.
 pub(super) struct Context<H> {
-    pub tls: Option<Arc<tls::Store>>,
+    pub tls: Tls,
     pub shared: Arc<Shared>,
     pub handler: Rc<H>,
 }
@@ -64,13 +64,14 @@ async fn identify<H: Handler>(
     guard: ConnectionGuard,
 ) -> Result<(), Reason> {
     let shared = &context.shared;
-    let deadline = Instant::now() + shared.handshake_timeout;
+    let deadline = Instant::now() + shared.handshake_timeout();
     let mut connection = Connection {
         client: peer,
         server: addr::plain(stream.local_addr().map_err(|_| Reason::Socket)?),
         guard,
     };
-    if shared.is_proxy(peer.ip()) {
+    // As it was decided at accept: the settings may have changed since.
+    if !connection.guard.is_attributed() {
         let read = timeout_at(deadline, proxy_protocol::read(&mut stream));
         let header = read.await.map_err(|_| Reason::HandshakeTimeout)??;
         if let Some(addresses) = header {
@@ -93,7 +94,7 @@ async fn serve_plain<H: Handler>(
 ) -> Result<(), Reason> {
     let shared = &context.shared;
     let mut first = [0];
-    let seen = timeout(shared.first_byte_timeout, stream.peek(&mut first))
+    let seen = timeout(shared.first_byte_timeout(), stream.peek(&mut first))
         .await
         .map_err(|_| Reason::FirstByteTimeout)?
         .map_err(|_| Reason::Socket)?;
@@ -102,7 +103,7 @@ async fn serve_plain<H: Handler>(
     }
     match classify(first[0]) {
         FirstByte::Tls => {
-            let deadline = Instant::now() + shared.handshake_timeout;
+            let deadline = Instant::now() + shared.handshake_timeout();
             serve_tls(context, stream, connection, deadline).await
         }
         FirstByte::Stun => hand_to_turn(context, stream, None, connection),
@@ -121,7 +122,7 @@ async fn serve_tls<H: Handler>(
     deadline: Instant,
 ) -> Result<(), Reason> {
     let shared = &context.shared;
-    let store = context.tls.as_ref().ok_or(Reason::NoCertificate)?;
+    let store = context.tls.load_full().ok_or(Reason::NoCertificate)?;
     let handshake = TlsAcceptor::from(store.server_config()).accept(stream);
     let stream = timeout_at(deadline, handshake)
         .await
@@ -140,7 +141,7 @@ async fn serve_tls<H: Handler>(
         Some(tls::ALPN_H2) => (true, true),
         Some(_) => (true, false),
         None => {
-            let first = timeout(shared.first_byte_timeout, first_byte(&mut stream))
+            let first = timeout(shared.first_byte_timeout(), first_byte(&mut stream))
                 .await
                 .map_err(|_| Reason::FirstByteTimeout)??;
             match classify(first) {
@@ -159,7 +160,7 @@ async fn serve_tls<H: Handler>(
         return Ok(());
     }
     // Whatever the handshake left to be sent (session tickets) goes out before the TLS state changes hands.
-    timeout(shared.first_byte_timeout, stream.flush())
+    timeout(shared.first_byte_timeout(), stream.flush())
         .await
         .map_err(|_| Reason::HandshakeTimeout)?
         .map_err(|_| Reason::Socket)?;

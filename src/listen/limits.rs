@@ -7,7 +7,7 @@ use super::Settings;
 use super::bind::Port;
 use super::metrics::{Metrics, Protocol, Reason};
 use crate::sys::inherit::Purpose;
-use ipnet::IpNet;
+use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -23,23 +23,13 @@ const TABLE_CAPACITY_MIN: usize = 1024;
 /// What all accepting threads share: settings, counts and metrics.
 #[derive(Debug)]
 pub struct Shared {
-    pub(super) proxy_protocol_from: Vec<IpNet>,
-    pub(super) handshake_timeout: Duration,
-    pub(super) first_byte_timeout: Duration,
-    limits: Limits,
+    /// In force for the connections that come; the addresses in it are of no use here.
+    settings: ArcSwap<Settings>,
     table: Mutex<Table>,
     /// Listeners that are accepted on, by whichever thread.
     listening: Mutex<Vec<(Weak<TcpListener>, Port)>>,
     handed_over: AtomicBool,
     pub metrics: Metrics,
-}
-
-/// Each 0: no limit.
-#[derive(Debug)]
-struct Limits {
-    total: u32,
-    per_address: u32,
-    pending_per_address: u32,
 }
 
 #[derive(Debug, Default)]
@@ -57,19 +47,27 @@ struct Counts {
 impl Shared {
     pub fn new(settings: &Settings) -> Arc<Self> {
         Arc::new(Self {
-            proxy_protocol_from: settings.proxy_protocol_from.clone(),
-            handshake_timeout: Duration::from_secs(settings.handshake_timeout_s),
-            first_byte_timeout: Duration::from_secs(settings.first_byte_timeout_s),
-            limits: Limits {
-                total: settings.connections_total,
-                per_address: settings.connections_per_address,
-                pending_per_address: settings.pending_per_address,
-            },
+            settings: ArcSwap::from_pointee(settings.clone()),
             table: Mutex::default(),
             listening: Mutex::default(),
             handed_over: AtomicBool::new(false),
             metrics: Metrics::default(),
         })
+    }
+
+    /// Holds the connections that come to other deadlines and limits; those that are counted stay.
+    pub fn set_settings(&self, settings: &Settings) {
+        self.settings.store(Arc::new(settings.clone()));
+    }
+
+    /// From accept to the end of the TLS handshake.
+    pub(super) fn handshake_timeout(&self) -> Duration {
+        Duration::from_secs(self.settings.load().handshake_timeout_s)
+    }
+
+    /// From there to the first byte.
+    pub(super) fn first_byte_timeout(&self) -> Duration {
+        Duration::from_secs(self.settings.load().first_byte_timeout_s)
     }
 
     /// Connections at once, pending ones included.
@@ -131,7 +129,7 @@ impl Shared {
     /// Counts a connection whose client address may still be unknown (it follows in the PROXY header).
     pub(super) fn admit(self: &Arc<Self>) -> Result<ConnectionGuard, Reason> {
         let mut table = self.table();
-        if reached(table.total, self.limits.total) {
+        if reached(table.total, self.settings.load().connections_total) {
             return Err(Reason::TotalLimit);
         }
         table.total += 1;
@@ -146,7 +144,9 @@ impl Shared {
 
     /// True where a PROXY header is required of the socket's peer.
     pub(super) fn is_proxy(&self, peer: IpAddr) -> bool {
-        self.proxy_protocol_from
+        let settings = self.settings.load();
+        settings
+            .proxy_protocol_from
             .iter()
             .any(|network| network.contains(&peer))
     }
@@ -166,14 +166,19 @@ pub struct ConnectionGuard {
 }
 
 impl ConnectionGuard {
+    /// Whether its client is known: else a PROXY header names it.
+    pub(super) fn is_attributed(&self) -> bool {
+        self.prefix.is_some()
+    }
+
     /// Counts the connection for its client, too. Called once, while it is pending.
     pub(super) fn attribute(&mut self, client: IpAddr) -> Result<(), Reason> {
         debug_assert!(self.prefix.is_none(), "a connection has one client");
         let prefix = prefix(client);
-        let limits = &self.shared.limits;
+        let limits = self.shared.settings.load();
         let mut table = self.shared.table();
         let known = table.addresses.get(&prefix).copied().unwrap_or_default();
-        if reached(known.all, limits.per_address) {
+        if reached(known.all, limits.connections_per_address) {
             return Err(Reason::AddressLimit);
         }
         if reached(known.pending, limits.pending_per_address) {

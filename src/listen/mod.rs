@@ -10,6 +10,7 @@
 //! Absent: TLS inside TLS is not unwrapped again; nothing is ever answered in plain text.
 
 mod accept;
+mod accepting;
 mod bind;
 mod demux;
 mod limits;
@@ -19,19 +20,18 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use bind::{BindError, Listeners, ThreadListeners};
+pub use accepting::{Change, run};
+pub use bind::{Asked, BindError, Bound, Listeners, Port, ThreadListeners, addresses};
 pub use limits::{ConnectionGuard, Shared};
 pub use metrics::{Metrics, Reason};
 pub use stream::HttpStream;
 
 use crate::accepted::Accepted;
 use crate::tls;
+use arc_swap::ArcSwapOption;
 use ipnet::IpNet;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -92,30 +92,5 @@ pub struct ConnectionInfo {
     pub guard: ConnectionGuard,
 }
 
-/// Accepts on one thread's listeners until `stop` turns true (or its sender is gone).
-///
-/// Runs inside a `LocalSet`. Connections that have not shown what they are by then are closed; those that were handed
-/// over are no longer this function's.
-pub async fn run<H: Handler + 'static>(
-    listeners: ThreadListeners,
-    tls: Option<Arc<tls::Store>>,
-    shared: Arc<Shared>,
-    handler: Rc<H>,
-    stop: watch::Receiver<bool>,
-) {
-    let context = Rc::new(demux::Context {
-        tls,
-        shared,
-        handler,
-    });
-    let mut loops = JoinSet::new();
-    for (listener, port) in listeners.into_tokio() {
-        loops.spawn_local(accept::run(
-            listener,
-            port,
-            Rc::clone(&context),
-            stop.clone(),
-        ));
-    }
-    while loops.join_next().await.is_some() {}
-}
+/// The certificate that handshakes show, for all threads; empty while TLS is switched off.
+pub type Tls = Arc<ArcSwapOption<tls::Store>>;

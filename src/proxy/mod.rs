@@ -41,7 +41,7 @@ mod tests;
 pub use connect::RootsError;
 pub use metrics::Metrics;
 pub use own::{BodyFault, Endpoint, Step, Then};
-pub use plane::{ConnectionInfo, Error, Local, Page, Proxy};
+pub use plane::{ConnectionInfo, Error, Local, Page, Prepared, Proxy};
 pub use resolve::{Addresses, Resolve, SystemResolver};
 
 use crate::ip_rules::IpRules;

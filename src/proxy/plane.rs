@@ -77,6 +77,9 @@ impl Compiled {
     }
 }
 
+/// Settings that nothing can go wrong with any more.
+pub struct Prepared(Arc<Compiled>);
+
 /// What all threads share.
 pub struct Proxy {
     current: ArcSwap<Compiled>,
@@ -118,11 +121,29 @@ impl Proxy {
     ///
     /// On an error the old settings stay as they are. The sizes and times of a connection's HTTP are those it began with.
     pub fn replace(&self, settings: Settings) -> Result<(), Error> {
-        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-        self.current
-            .store(Arc::new(Compiled::new(settings, generation)?));
-        self.counts.reloads.inc();
+        let prepared = self.prepare(settings)?;
+        self.install(prepared);
         Ok(())
+    }
+
+    /// Compiles settings, for [`install`](Self::install). `None` where they are those in force: what is pooled stays so.
+    pub fn prepare_changed(&self, settings: &Settings) -> Result<Option<Prepared>, Error> {
+        // A file of authorities may have other ones under the same name.
+        if settings.ca_file.is_none() && self.current.load().settings == *settings {
+            return Ok(None);
+        }
+        self.prepare(settings.clone()).map(Some)
+    }
+
+    fn prepare(&self, settings: Settings) -> Result<Prepared, Error> {
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        Ok(Prepared(Arc::new(Compiled::new(settings, generation)?)))
+    }
+
+    /// Puts compiled settings in force, as [`replace`](Self::replace) does.
+    pub fn install(&self, prepared: Prepared) {
+        self.current.store(prepared.0);
+        self.counts.reloads.inc();
     }
 
     /// Sets or removes what answers before any route, for every thread.

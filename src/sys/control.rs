@@ -4,6 +4,7 @@
 
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 const HEADER_LEN: usize = mem::size_of::<libc::cmsghdr>();
 const ALIGN: usize = mem::align_of::<libc::cmsghdr>();
@@ -68,6 +69,22 @@ impl Control {
     /// Lets the kernel cut the message into datagrams of this many bytes (UDP GSO).
     pub(super) fn push_segment_size(&mut self, bytes: u16) {
         self.push(libc::SOL_UDP, libc::UDP_SEGMENT, &bytes.to_ne_bytes());
+    }
+
+    /// Gives the receiver a descriptor of its own (`SCM_RIGHTS`, unix(7)).
+    pub(super) fn push_descriptor(&mut self, fd: BorrowedFd<'_>) {
+        let number = fd.as_raw_fd().to_ne_bytes();
+        self.push(libc::SOL_SOCKET, libc::SCM_RIGHTS, &number);
+    }
+
+    #[cfg(test)]
+    pub(super) fn copy_from(&mut self, bytes: &[u8; LEN_MAX]) {
+        self.bytes = *bytes;
+    }
+
+    /// What `push_*` has written.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&self.bytes)
     }
 
     fn push(&mut self, level: i32, kind: i32, data: &[u8]) {

@@ -162,7 +162,7 @@ impl AsFd for Waker {
     }
 }
 
-fn owned(fd: i32) -> io::Result<OwnedFd> {
+pub(super) fn owned(fd: i32) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }

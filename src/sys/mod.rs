@@ -1,5 +1,6 @@
-//! The only unsafe code: batched UDP, socket options, readiness, limits; and the system's clocks and randomness.
+//! The only unsafe code: batched UDP, socket options, readiness, limits, memory files; and the system's clocks and randomness.
 
+pub mod access;
 pub mod clock;
 pub mod control;
 pub mod epoll;
@@ -9,6 +10,7 @@ pub mod inherit;
 pub mod interfaces;
 pub mod lane;
 pub mod limits;
+pub mod memfd;
 pub mod name;
 pub mod notify;
 pub mod passing;
@@ -17,3 +19,4 @@ pub mod rng;
 pub mod send;
 pub mod slack;
 pub mod socket;
+pub mod timer;

@@ -45,6 +45,29 @@ pub struct Received {
     pub overflow: Option<u32>,
 }
 
+/// Receives one datagram by the cheapest call, without waiting; its length and sender. What is longer than `buffer` is cut.
+pub fn one(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    let mut name = Name::empty();
+    let mut name_len = Name::LEN_MAX;
+    // SAFETY: buffer and name are borrowed through the call, with their true lengths.
+    let n = unsafe {
+        libc::recvfrom(
+            socket.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            libc::MSG_DONTWAIT,
+            (&raw mut name).cast(),
+            &raw mut name_len,
+        )
+    };
+    if n < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let from = name.get(name_len);
+    let from = from.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    Ok((n as usize, from))
+}
+
 /// The arrays that `recvmmsg` fills; one for each worker.
 pub struct Receiver {
     headers: Box<[libc::mmsghdr; BATCH_MAX]>,
@@ -178,6 +201,34 @@ mod tests {
         headroom: 64,
         tailroom: 4,
     };
+
+    #[test]
+    fn one_datagram_arrives_with_its_sender_and_nothing_is_waited_for() {
+        for ip in ["127.0.0.1:0", "[::1]:0"] {
+            let bind = |purpose| UdpSocket::bind(ip.parse().expect("valid"), purpose);
+            let receiver = bind(Purpose::Listener).expect("bound");
+            let sender = bind(Purpose::Relay).expect("bound");
+            let bytes = vec![7; 65_507];
+            for len in [0, 1, 65_507] {
+                let datagram = Datagram {
+                    bytes: &bytes[..len],
+                    to: receiver.addr(),
+                    from: None,
+                };
+                let sent = Sender::new().send_one(sender.as_fd(), &datagram);
+                sent.expect("sent");
+                let mut buffer = vec![0; DATAGRAM_LEN_MAX];
+                let received = one(receiver.as_fd(), &mut buffer).expect("received");
+                assert_eq!(received, (len, sender.addr()));
+                assert!(buffer[..len] == bytes[..len]);
+            }
+            let empty = one(receiver.as_fd(), &mut [0; 10]);
+            assert_eq!(
+                empty.map_err(|error| error.kind()),
+                Err(io::ErrorKind::WouldBlock)
+            );
+        }
+    }
 
     #[test]
     fn a_batch_arrives_whole_in_order_and_behind_its_headroom() {

@@ -2,8 +2,12 @@
 
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// Datagrams that are thrown away at once, at most: nobody can keep us busy with it.
+const DISCARDED_MAX: usize = 65_536;
 
 /// A UDP socket that never blocks.
 pub struct UdpSocket {
@@ -165,6 +169,16 @@ impl UdpSocket {
             libc::IP_PMTUDISC_DONT
         };
         set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, discover)
+    }
+
+    /// Throws away what has arrived so far.
+    pub fn discard_received(&self) {
+        // What does not fit is cut off: one byte takes a datagram of any length.
+        for _ in 0..DISCARDED_MAX {
+            if self.socket.recv(&mut [MaybeUninit::uninit()]).is_err() {
+                return;
+            }
+        }
     }
 
     /// Takes the pending error, if any, so that it is not reported again.

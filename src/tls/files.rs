@@ -1,6 +1,7 @@
 //! Certificate and key files: PEM in, or an error that says which file is wrong and how.
 
 use super::{Error, KeyDer};
+use aws_lc_rs::digest;
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::io::Read;
@@ -16,20 +17,35 @@ pub(super) struct Files {
     pub key: KeyDer,
     pub cert_path: PathBuf,
     pub key_path: PathBuf,
+    /// Of the bytes of both.
+    pub digest: Digest,
 }
 
+/// SHA-256: tells what is in use from what the files hold, whatever their times and sizes say.
+pub(super) type Digest = [u8; 32];
+
 pub(super) fn read(cert_path: &Path, key_path: &Path) -> Result<Files, Error> {
+    let certificates = Sections::read(cert_path)?;
+    let chain = chain(cert_path, &certificates)?;
+    let keys = Sections::read(key_path)?;
+    let mut digest = digest::Context::new(&digest::SHA256);
+    for bytes in [&certificates.bytes, &keys.bytes] {
+        digest.update(&bytes.len().to_be_bytes());
+        digest.update(bytes);
+    }
+    let mut digest_bytes = Digest::default();
+    digest_bytes.copy_from_slice(digest.finish().as_ref());
     Ok(Files {
-        chain: read_chain(cert_path)?,
-        key: read_key(key_path)?,
+        chain,
+        key: key(key_path, &keys)?,
+        digest: digest_bytes,
         cert_path: cert_path.to_owned(),
         key_path: key_path.to_owned(),
     })
 }
 
 /// Every certificate of the file, in its order; at least one, each of them well-formed.
-pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let sections = Sections::read(path)?;
+fn chain(path: &Path, sections: &Sections) -> Result<Vec<CertificateDer<'static>>, Error> {
     let chain: Vec<_> = sections.certificates().collect();
     if chain.is_empty() {
         return Err(Error::NoCertificate {
@@ -52,8 +68,7 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Er
     Ok(chain)
 }
 
-fn read_key(path: &Path) -> Result<KeyDer, Error> {
-    let sections = Sections::read(path)?;
+fn key(path: &Path, sections: &Sections) -> Result<KeyDer, Error> {
     if sections.encrypted_key {
         return Err(Error::EncryptedKey {
             path: path.to_owned(),
@@ -80,6 +95,7 @@ struct Sections {
     blocks: Vec<(SectionKind, Vec<u8>)>,
     encrypted_key: bool,
     empty: bool,
+    bytes: Vec<u8>,
 }
 
 impl Sections {
@@ -100,6 +116,7 @@ impl Sections {
             encrypted_key: text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
                 || text.contains("Proc-Type: 4,ENCRYPTED"),
             empty: text.trim().is_empty(),
+            bytes,
         })
     }
 

@@ -128,6 +128,14 @@ pub fn inspect(settings: &Settings, domain: &str, now_unix: u64) -> Result<Inspe
     }
 }
 
+/// The end of the leaf's validity, in seconds since 1970; 0 for one that cannot be read.
+pub(super) fn not_after(chain: &[CertificateDer<'_>]) -> i64 {
+    let leaf = chain
+        .first()
+        .and_then(|der| X509Certificate::from_der(der).ok());
+    leaf.map_or(0, |(_, leaf)| leaf.validity().not_after.timestamp())
+}
+
 fn judge(chain: &[CertificateDer<'_>], domain: &str, now: i64) -> Inspection {
     let parsed: Vec<_> = chain
         .iter()

@@ -141,13 +141,49 @@ impl Store {
     ///
     /// A self-signed certificate for the same names is kept: clients were told to trust that one.
     pub fn reload(&self, settings: &Settings) -> Result<(), Error> {
-        let same = self.resolver.0.load().settings == *settings;
+        let prepared = self.prepare(settings)?;
+        self.install(prepared);
+        Ok(())
+    }
+
+    /// Reads or makes the certificate of these settings, for [`install`](Self::install).
+    pub fn prepare(&self, settings: &Settings) -> Result<Prepared, Error> {
+        let present = self.resolver.0.load();
+        let same = present.settings == *settings;
         if same && matches!(settings.source, CertificateSource::SelfSigned { .. }) {
-            return Ok(());
+            return Ok(Prepared(Arc::clone(&present)));
         }
         let loaded = Loaded::new(settings, self.config.crypto_provider())?;
-        self.resolver.0.store(Arc::new(loaded));
-        Ok(())
+        Ok(Prepared(Arc::new(loaded)))
+    }
+
+    /// Reads the files of the present certificate again: `None` where they hold what is in use.
+    pub fn look(&self) -> Result<Option<Prepared>, Error> {
+        let present = self.resolver.0.load();
+        let CertificateSource::Files { cert, key } = &present.settings.source else {
+            return Ok(None);
+        };
+        let files = files::read(cert, key)?;
+        if present.digest == Some(files.digest) {
+            return Ok(None);
+        }
+        let loaded = Loaded::of_files(files, &present.settings, self.config.crypto_provider())?;
+        Ok(Some(Prepared(Arc::new(loaded))))
+    }
+
+    /// Shows the certificate from the next handshake on.
+    pub fn install(&self, prepared: Prepared) {
+        self.resolver.0.store(prepared.0);
+    }
+
+    /// Where the present certificate comes from.
+    pub fn settings(&self) -> Settings {
+        self.resolver.0.load().settings.clone()
+    }
+
+    /// The end of the present certificate's validity, in seconds since 1970.
+    pub fn not_after(&self) -> i64 {
+        self.resolver.0.load().not_after
     }
 
     /// Goes on with a self-signed certificate that another process made for the same names.
@@ -167,10 +203,10 @@ impl Store {
             vec![certificate.map_err(wrong)?],
             key.map_err(Error::Setup)?,
         );
+        let settings = self.resolver.0.load().settings.clone();
         self.resolver.0.store(Arc::new(Loaded {
-            settings: self.resolver.0.load().settings.clone(),
-            certified: Arc::new(certified),
             self_signed: Some(pem),
+            ..Loaded::of(certified, &settings)
         }));
         Ok(())
     }
@@ -191,19 +227,40 @@ impl Store {
     }
 }
 
+/// A certificate that can be put in use and that nothing can go wrong with any more.
+pub struct Prepared(Arc<Loaded>);
+
+impl Prepared {
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// The end of its validity, in seconds since 1970.
+    pub fn not_after(&self) -> i64 {
+        self.0.not_after
+    }
+
+    /// Leaf first.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.0.certified.cert.clone()
+    }
+}
+
 /// One certificate, ready for handshakes.
 struct Loaded {
     settings: Settings,
     certified: Arc<CertifiedKey>,
     self_signed: Option<SelfSignedPem>,
+    /// Of the files' bytes; `None` where there are none.
+    digest: Option<files::Digest>,
+    not_after: i64,
 }
 
 impl Loaded {
     fn new(settings: &Settings, provider: &CryptoProvider) -> Result<Self, Error> {
-        let (certified, self_signed) = match &settings.source {
+        match &settings.source {
             CertificateSource::Files { cert, key } => {
-                let files = files::read(cert, key)?;
-                (files.certify(provider)?, None)
+                Self::of_files(files::read(cert, key)?, settings, provider)
             }
             CertificateSource::SelfSigned { names } => {
                 let (der, key, pem) = self_signed::make(names, clock::now().unix_s())?;
@@ -211,14 +268,35 @@ impl Loaded {
                     .key_provider
                     .load_private_key(key)
                     .map_err(Error::Setup)?;
-                (CertifiedKey::new(vec![der], key), Some(pem))
+                let certified = CertifiedKey::new(vec![der], key);
+                Ok(Self {
+                    self_signed: Some(pem),
+                    ..Self::of(certified, settings)
+                })
             }
-        };
+        }
+    }
+
+    fn of_files(
+        files: files::Files,
+        settings: &Settings,
+        provider: &CryptoProvider,
+    ) -> Result<Self, Error> {
+        let digest = files.digest;
         Ok(Self {
-            settings: settings.clone(),
-            certified: Arc::new(certified),
-            self_signed,
+            digest: Some(digest),
+            ..Self::of(files.certify(provider)?, settings)
         })
+    }
+
+    fn of(certified: CertifiedKey, settings: &Settings) -> Self {
+        Self {
+            settings: settings.clone(),
+            not_after: inspect::not_after(&certified.cert),
+            certified: Arc::new(certified),
+            self_signed: None,
+            digest: None,
+        }
     }
 }
 

@@ -136,7 +136,7 @@ impl Server {
         caller: &Caller,
         share: Share,
     ) -> Result<Arc<User>, Refusal> {
-        if self.draining {
+        if self.draining || self.refusing {
             return Err(Answer::InsufficientCapacity.into());
         }
         let limits = &self.settings.limits;

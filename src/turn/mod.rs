@@ -74,6 +74,8 @@ pub struct Server {
     outputs: VecDeque<Output>,
     counters: Counters,
     draining: bool,
+    /// Set while a listener that is leaving is read.
+    refusing: bool,
     /// Relay addresses of the server when the policy last judged.
     relay_ips_judged: usize,
     /// Of Data indications; unpredictable at start, different each time.
@@ -98,6 +100,7 @@ impl Server {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             draining: false,
+            refusing: false,
             relay_ips_judged: shared.live.len(),
             transaction_seed: u64::from_ne_bytes(seed),
             latest_ns: 0,
@@ -120,6 +123,17 @@ impl Server {
     /// From now on new allocations are refused with 508; everything else goes on.
     pub fn set_draining(&mut self) {
         self.draining = true;
+    }
+
+    /// Until it is called again: whether new allocations are refused with 508, for what comes by a link that is about to close.
+    pub fn set_refusing(&mut self, refusing: bool) {
+        self.refusing = refusing;
+    }
+
+    /// Whether an allocation was made by this link and lives. Looks at all of them.
+    pub fn uses_link(&self, link: LinkId) -> bool {
+        let mut all = self.table.iter();
+        all.any(|(_, allocation)| allocation.client.link == link)
     }
 
     /// Handles one datagram, or one whole message cut from a stream (ChannelData without its padding).

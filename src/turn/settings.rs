@@ -98,7 +98,7 @@ impl Default for Limits {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub realm: String,
     /// SOFTWARE in answers; `None` (the default): left out.

@@ -14,6 +14,7 @@ mod stun;
 use relayd::addr::{ClientAddr, FiveTuple, PeerAddr, RelayedAddr, Transport};
 use relayd::config::{Machine, Surroundings};
 use relayd::entropy::Entropy;
+use relayd::import::{Options, Secrets};
 use relayd::ip_rules::IpRules;
 use relayd::listen::proxy_protocol;
 use relayd::proxy::allowlist::{Authority, HostList};
@@ -320,6 +321,25 @@ pub fn config(data: &[u8]) {
     };
     match relayd::config::parse(text, "fuzz.toml", &around) {
         Ok(loaded) => drop(format!("{:?}{:?}", loaded.config, loaded.warnings)),
+        Err(report) => {
+            assert!(!report.problems.is_empty(), "refused without a reason");
+            drop(format!("{report}{report:?}"));
+        }
+    }
+}
+
+/// Any bytes are a turnserver.conf or a list of problems; what is imported goes the way of every configuration.
+pub fn import_coturn(data: &[u8]) {
+    let options = Options {
+        file: "turnserver.conf".into(),
+        base_dir: "/nonexistent".into(),
+        secrets: Secrets::Inline,
+    };
+    match relayd::import::import(data, &options, &mut Steady(1)) {
+        Ok(imported) => {
+            drop(format!("{:?}{:?}", imported.settings, imported.remarks));
+            config(imported.toml.as_bytes());
+        }
         Err(report) => {
             assert!(!report.problems.is_empty(), "refused without a reason");
             drop(format!("{report}{report:?}"));

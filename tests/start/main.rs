@@ -8,12 +8,17 @@ mod web;
 
 mod check;
 mod first_try;
+mod health;
+mod image;
 mod lines;
 mod network;
+mod notify;
+mod package;
 mod packaging;
 mod ports;
 mod process;
 mod readme;
 mod refused;
+mod root;
 mod site;
 mod stop;

@@ -9,6 +9,21 @@ const INSIDE: &str = "RELAYD_TEST_OWN_NETWORK";
 ///
 /// `name` is the path of the calling test. Needs unshare (util-linux) and ip (iproute2); root, or user namespaces.
 pub fn alone(name: &str, extra: &[&str], test: impl FnOnce()) {
+    enter(name, extra, &["--user", "--map-root-user"], test);
+}
+
+/// The same with all users that files of a root directory may belong to; without root, /etc/subuid must give some to this
+/// user (packages uidmap).
+pub fn with_users(name: &str, test: impl FnOnce()) {
+    enter(
+        name,
+        &[],
+        &["--user", "--map-root-user", "--map-auto"],
+        test,
+    );
+}
+
+fn enter(name: &str, extra: &[&str], without_root: &[&str], test: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return test();
     }
@@ -19,7 +34,7 @@ pub fn alone(name: &str, extra: &[&str], test: impl FnOnce()) {
     script.push_str(" && exec \"$0\" --exact \"$1\" --nocapture --test-threads=1");
     let mut command = Command::new("unshare");
     if !is_root() {
-        command.args(["--user", "--map-root-user"]);
+        command.args(without_root);
     }
     let binary = std::env::current_exe().expect("a test binary");
     command.args(["--net", "sh", "-c", &script]);

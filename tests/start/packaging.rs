@@ -1,7 +1,8 @@
-//! The systemd unit and the image, as far as they can be held to their word without systemd and without a container
-//! engine running.
+//! The systemd unit and the image's files, as far as they can be held to their word without systemd and without a container
+//! engine running; `image` runs a container's process, `notify` hears what systemd would.
 
 use super::network;
+use super::notify::Manager;
 use super::process::{Serving, run};
 use super::site::Site;
 use super::support::client::{Client, Kind, Wire};
@@ -13,6 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const UNIT: &str = include_str!("../../config/relayd.service");
+/// The drop-in for systemd that does not know Type=notify-reload.
+const OLD_SYSTEMD: &str = include_str!("../../config/relayd.service.d/systemd-252.conf");
+/// The first systemd that does.
+const NOTIFY_RELOAD_SINCE: u32 = 253;
 const DOCKERFILE: &str = include_str!("../../Dockerfile");
 const DOCKERIGNORE: &str = include_str!("../../.dockerignore");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -29,19 +34,65 @@ fn setting(name: &str) -> &'static str {
 /// Needs systemd-analyze (package systemd), not a running systemd.
 #[test]
 fn systemd_has_nothing_to_say_against_the_unit() {
+    let version = run(Command::new("systemd-analyze").arg("--version")).stdout;
+    let version = version
+        .split_whitespace()
+        .nth(1)
+        .expect("systemd and a number");
+    let is_old = version.parse::<u32>().expect("a number") < NOTIFY_RELOAD_SINCE;
+    let newest = verify(UNIT, None);
+    let old = verify(UNIT, Some(OLD_SYSTEMD));
+    // It does read the drop-in.
+    let nonsense = verify(UNIT, Some("[Service]\nNonsense=yes\n"));
+    assert_eq!(nonsense.len(), newest.len() + 1, "{nonsense:?}");
+    if is_old {
+        // It leaves the line that it does not know, and keeps what it knows of the drop-in.
+        for said in [&newest, &old] {
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(
+                said[0].contains("service type, ignoring: notify-reload"),
+                "{said:?}"
+            );
+        }
+        assert_eq!(verify(&plain(UNIT), None), Vec::<String>::new());
+    } else {
+        assert_eq!(newest, Vec::<String>::new());
+        assert_eq!(old, Vec::<String>::new());
+    }
+}
+
+/// The unit as an old systemd has it, with its drop-in.
+fn plain(unit: &str) -> String {
+    let without = unit.replace("Type=notify-reload\n", "");
+    assert_ne!(without, unit);
+    let settings = OLD_SYSTEMD.split("[Service]\n").nth(1).expect("a table");
+    without.replace("[Service]\n", &format!("[Service]\n{settings}"))
+}
+
+/// What systemd says of this unit, with relayd where the build has put it.
+fn verify(unit: &str, drop_in: Option<&str>) -> Vec<String> {
     let dir = Directory::new();
-    let unit = UNIT.replace("/usr/local/bin/relayd", env!("CARGO_BIN_EXE_relayd"));
-    assert_ne!(unit, UNIT);
-    dir.write("relayd.service", &unit);
+    let found = unit.replace(
+        "ExecStart=relayd",
+        concat!("ExecStart=", env!("CARGO_BIN_EXE_relayd")),
+    );
+    assert_ne!(found, unit);
+    dir.write("relayd.service", &found);
+    if let Some(drop_in) = drop_in {
+        fs::create_dir_all(dir.path("relayd.service.d")).expect("a directory");
+        dir.write("relayd.service.d/old.conf", drop_in);
+    }
     let ended = run(Command::new("systemd-analyze")
         .arg("verify")
         .arg(dir.path("relayd.service")));
     let said = format!("{}{}", ended.stdout, ended.stderr);
-    assert!(!said.contains("relayd.service"), "{said}");
     assert_eq!(ended.code, Some(0), "{said}");
+    let ours = said.lines().filter(|line| line.contains("relayd"));
+    ours.map(str::to_owned).collect()
 }
 
-/// User=, AmbientCapabilities=, CapabilityBoundingSet=, NoNewPrivileges= and LimitNOFILE= of the unit, by setpriv.
+/// User=, AmbientCapabilities=, CapabilityBoundingSet=, NoNewPrivileges= and Type= of the unit, by setpriv and a notify
+/// socket.
 #[test]
 fn the_units_command_serves_port_443_as_a_user_without_other_privileges() {
     network::alone(
@@ -57,9 +108,8 @@ fn the_units_command_serves_port_443_as_a_user_without_other_privileges() {
                 ("udp = [\"127.0.0.1:0\"]", "udp = [\"127.0.0.1:3478\"]"),
             ]);
             let home = Reachable::new(&site);
-            let line = setting("ExecStart")
-                .replace("/usr/local/bin", &home.0.display().to_string())
-                .replace("/etc/relayd", &home.0.display().to_string());
+            let line = setting("ExecStart").replace("/etc/relayd", &home.0.display().to_string());
+            let line = format!("{}/{line}", home.0.display());
             let mut command = Command::new("setpriv");
             if is_mapped(NOBODY) {
                 command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
@@ -73,7 +123,11 @@ fn the_units_command_serves_port_443_as_a_user_without_other_privileges() {
                 ])
                 .args(line.split(' '));
             command.current_dir(setting("WorkingDirectory"));
+            let manager = Manager::new();
+            command.env("NOTIFY_SOCKET", &manager.name);
             let mut serving = Serving::start(&mut command, "\"serving\"");
+            assert_eq!(setting("Type"), "notify-reload");
+            manager.wait_for("READY=1");
             let status = fs::read_to_string(format!("/proc/{}/status", serving.pid()));
             let status = status.expect("it lives");
             // CAP_NET_BIND_SERVICE is bit 10 (capabilities(7)).
@@ -83,11 +137,15 @@ fn the_units_command_serves_port_443_as_a_user_without_other_privileges() {
             let mut client = Client::new(wire, "alice", "s3cret-of-alice");
             client.allocate().expect("it relays");
             drop(client);
-            assert_eq!(setting("ExecReload"), "/bin/kill -HUP $MAINPID");
+            // ReloadSignal= is SIGHUP if the unit does not say otherwise; an old systemd runs the drop-in's ExecReload=.
+            assert!(!UNIT.contains("ReloadSignal="));
+            assert!(OLD_SYSTEMD.ends_with("ExecReload=/bin/kill -HUP $MAINPID\n"));
             let pid = serving.pid().to_string();
             let sent = Command::new("/bin/kill").args(["-HUP", &pid]).status();
             assert!(sent.expect("kill runs").success());
             serving.wait_for("\"reloaded\"");
+            manager.wait_for("RELOADING=1");
+            manager.wait_for("READY=1");
             assert_eq!(serving.stop(), Some(0));
         },
     );
@@ -156,13 +214,13 @@ impl Drop for Reachable {
 }
 
 /// An instruction of the Dockerfile: its word and the rest, continued lines joined.
-struct Instruction {
-    word: String,
-    rest: String,
+pub struct Instruction {
+    pub word: String,
+    pub rest: String,
 }
 
 /// The stages, each from its FROM.
-fn stages() -> Vec<Vec<Instruction>> {
+pub fn stages() -> Vec<Vec<Instruction>> {
     let lines = DOCKERFILE.lines().filter(|line| !line.starts_with('#'));
     let joined = lines.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
     let mut stages = Vec::new();

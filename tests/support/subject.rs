@@ -39,6 +39,7 @@ pub struct Setup {
     pub drain_timeout: &'static str,
     /// `json` or `text`.
     pub log_format: &'static str,
+    pub log_level: &'static str,
     /// Lines of relayd's file that nothing else can be asked for: (table, line).
     pub extra: Vec<(&'static str, String)>,
 }
@@ -54,6 +55,7 @@ impl Default for Setup {
             deny: Vec::new(),
             drain_timeout: "30s",
             log_format: "json",
+            log_level: "info",
             extra: Vec::new(),
         }
     }
@@ -366,7 +368,7 @@ fn relayd_toml(setup: &Setup, dir: &std::path::Path) -> String {
             "log",
             vec![
                 format!("format = {:?}", setup.log_format),
-                "level = \"info\"".into(),
+                format!("level = {:?}", setup.log_level),
             ],
         ),
     ];

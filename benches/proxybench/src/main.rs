@@ -1,10 +1,14 @@
 //! Load generator, TLS origin and CPU meter for reverse proxies. Loopback only.
 //! See README.md for the commands. Output: one JSON object per line.
+mod frames;
+mod http;
+
+use frames::{frame, parse};
+use http::{exchange, field, head, CORRUPT, FILLING};
 use rustls::pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer, ServerName};
 use std::{
     cell::RefCell,
     collections::HashMap,
-    io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
@@ -166,131 +170,6 @@ async fn dial(a: &Args, c: &TlsConnector) -> R<client::TlsStream<TcpStream>> {
     )
 }
 
-// ---------------------------------------------------------------- HTTP/1.1, just enough
-fn find(h: &[u8], n: &[u8]) -> Option<usize> {
-    h.windows(n.len()).position(|w| w == n)
-}
-fn field<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
-    std::str::from_utf8(head).ok()?.split("\r\n").find_map(|l| {
-        let (k, v) = l.split_once(':')?;
-        k.eq_ignore_ascii_case(name).then(|| v.trim())
-    })
-}
-/// Reads one head into `buf`; returns its length. Bytes after it stay in `buf`.
-async fn head<S: AsyncReadExt + Unpin>(s: &mut S, buf: &mut Vec<u8>) -> io::Result<usize> {
-    loop {
-        if let Some(p) = find(buf, b"\r\n\r\n") {
-            return Ok(p + 4);
-        }
-        if s.read_buf(buf).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-}
-/// One request and its whole answer; returns (status, body bytes).
-async fn exchange<S: AsyncReadExt + AsyncWriteExt + Unpin>(
-    s: &mut S,
-    req: &[u8],
-    buf: &mut Vec<u8>,
-) -> R<(u16, u64)> {
-    s.write_all(req).await?;
-    s.flush().await?;
-    let n = head(s, buf).await?;
-    let st: u16 = std::str::from_utf8(&buf[9..12])?.parse()?;
-    if let Some(cl) = field(&buf[..n], "content-length") {
-        let cl: u64 = cl.parse()?;
-        let mut left = cl.saturating_sub((buf.len() - n) as u64);
-        if left > 0 {
-            buf.clear();
-        } else {
-            buf.drain(..n + cl as usize);
-        }
-        while left > 0 {
-            buf.clear();
-            buf.reserve(65536);
-            match s.read_buf(buf).await? {
-                0 => return Err("early end".into()),
-                k => left = left.saturating_sub(k as u64),
-            }
-            if left == 0 {
-                buf.clear();
-            }
-        }
-        return Ok((st, cl));
-    }
-    if field(&buf[..n], "transfer-encoding").is_some() {
-        buf.drain(..n);
-        let mut total = 0;
-        loop {
-            let e = loop {
-                if let Some(p) = find(buf, b"\r\n") {
-                    break p;
-                }
-                if s.read_buf(buf).await? == 0 {
-                    return Err("early end".into());
-                }
-            };
-            let k = usize::from_str_radix(
-                std::str::from_utf8(&buf[..e])?
-                    .split(';')
-                    .next()
-                    .unwrap()
-                    .trim(),
-                16,
-            )?;
-            while buf.len() < e + 2 + k + 2 {
-                if s.read_buf(buf).await? == 0 {
-                    return Err("early end".into());
-                }
-            }
-            buf.drain(..e + 2 + k + 2);
-            total += k as u64;
-            if k == 0 {
-                return Ok((st, total));
-            }
-        }
-    }
-    buf.drain(..n);
-    Ok((st, 0))
-}
-
-// ---------------------------------------------------------------- WebSocket frames (RFC 6455), unfragmented binary
-fn frame(out: &mut Vec<u8>, len: usize, mask: bool) {
-    out.push(0x82);
-    let m = if mask { 0x80 } else { 0 };
-    match len {
-        0..=125 => out.push(m | len as u8),
-        126..=65535 => {
-            out.push(m | 126);
-            out.extend((len as u16).to_be_bytes())
-        }
-        _ => {
-            out.push(m | 127);
-            out.extend((len as u64).to_be_bytes())
-        }
-    }
-    if mask {
-        out.extend([0; 4]);
-    } // a zero mask is legal and leaves the payload as it is
-    out.resize(out.len() + len, b'w');
-}
-/// (whole frame length, payload offset, payload length) once the header is there
-fn parse(b: &[u8]) -> Option<(usize, usize, usize)> {
-    if b.len() < 2 {
-        return None;
-    }
-    let m = if b[1] & 0x80 != 0 { 4 } else { 0 };
-    let (h, n) = match b[1] & 0x7f {
-        126 if b.len() >= 4 => (4, u16::from_be_bytes([b[2], b[3]]) as usize),
-        127 if b.len() >= 10 => (
-            10,
-            u64::from_be_bytes(b[2..10].try_into().unwrap()) as usize,
-        ),
-        126 | 127 => return None,
-        n => (2, n as usize),
-    };
-    Some((h + m + n, h + m, n))
-}
 async fn ws_open(a: &Args, c: &TlsConnector) -> R<client::TlsStream<TcpStream>> {
     let mut s = dial(a, c).await?;
     let r = format!("GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", a.s("path", "/ws"), a.s("sni", "proxy.test"));
@@ -307,15 +186,25 @@ async fn ws_open(a: &Args, c: &TlsConnector) -> R<client::TlsStream<TcpStream>> 
     }
     Ok(s)
 }
-/// One echo; returns when `size` payload bytes came back as one frame.
-async fn ws_echo(s: &mut client::TlsStream<TcpStream>, out: &[u8], buf: &mut Vec<u8>) -> R<()> {
-    s.write_all(out).await?;
+/// One echo of `size` bytes that start with the tag; returns when the same came back as one frame.
+async fn ws_echo(
+    s: &mut client::TlsStream<TcpStream>,
+    tag: &[u8],
+    size: usize,
+    buf: &mut Vec<u8>,
+) -> R<()> {
+    let mut out = Vec::with_capacity(size + 14);
+    frame(&mut out, size, true);
+    let (at, marked) = (out.len() - size, tag.len().min(size));
+    out[at..at + marked].copy_from_slice(&tag[..marked]);
+    s.write_all(&out).await?;
     s.flush().await?;
     loop {
-        if let Some((t, _, _)) = parse(buf) {
+        if let Some((t, p, _)) = parse(buf) {
             if buf.len() >= t {
+                let same = buf[p..t] == out[at..];
                 buf.drain(..t);
-                return Ok(());
+                return if same { Ok(()) } else { Err(CORRUPT.into()) };
             }
         }
         if s.read_buf(buf).await? == 0 {
@@ -326,7 +215,7 @@ async fn ws_echo(s: &mut client::TlsStream<TcpStream>, out: &[u8], buf: &mut Vec
 
 // ---------------------------------------------------------------- origin
 async fn origin_conn(s: &mut server::TlsStream<TcpStream>) -> R<()> {
-    let (mut b, chunk) = (Vec::with_capacity(4096), vec![b'o'; 65536]);
+    let (mut b, chunk) = (Vec::with_capacity(4096), vec![FILLING; 65536]);
     loop {
         let n = head(s, &mut b).await?;
         if field(&b[..n], "upgrade").is_some_and(|v| v.eq_ignore_ascii_case("websocket")) {
@@ -399,7 +288,10 @@ async fn origin_conn(s: &mut server::TlsStream<TcpStream>) -> R<()> {
             .and_then(|i| path[i + 6..].split('&').next()?.parse::<usize>().ok())
             .unwrap_or(100);
         s.write_all(format!("HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Type: application/json\r\nCache-Control: no-store\r\nContent-Length: {size}\r\n\r\n").as_bytes()).await?;
-        let mut left = size;
+        let tag = path.find("tag=").map_or("", |i| &path[i + 4..]);
+        let tag = &tag.as_bytes()[..tag.find('&').unwrap_or(tag.len()).min(size)];
+        s.write_all(tag).await?;
+        let mut left = size - tag.len();
         while left > 0 {
             let k = left.min(chunk.len());
             s.write_all(&chunk[..k]).await?;
@@ -441,6 +333,7 @@ async fn origin(a: Args) -> R<()> {
 struct Acc {
     n: u64,
     err: u64,
+    corrupt: u64,
     bytes: u64,
     lat: Vec<u32>,
     msg: Option<String>,
@@ -452,10 +345,23 @@ fn pct(v: &[u32], p: f64) -> u32 {
         v[((v.len() - 1) as f64 * p) as usize]
     }
 }
-fn report(a: &Args, what: &str, per: f64, acc: &mut Acc, el: Duration, d: Usage, rss0: u64) {
+/// What the kernel booked meanwhile.
+struct Spent {
+    proxy: Usage,
+    rss0_kib: u64,
+    /// Of the load and the origin, in percent of a core.
+    load_busy_pct: f64,
+}
+fn report(a: &Args, what: &str, per: f64, acc: &mut Acc, el: Duration, spent: Spent) {
+    let Spent {
+        proxy: d,
+        rss0_kib: rss0,
+        load_busy_pct,
+    } = spent;
+    let corrupt = acc.corrupt;
     acc.lat.sort_unstable();
     let units = acc.n as f64 * per;
-    println!("{{\"what\":\"{what}\",\"name\":\"{}\",\"conns\":{},\"size\":{},\"rate\":{},\"secs\":{:.2},\"n\":{},\"errors\":{},\"per_s\":{:.0},\"MiB_s\":{:.1},\"proxy_cpu_us\":{:.2},\"proxy_core_pct\":{:.1},\"per_cpu_s\":{:.0},\"p50_us\":{},\"p99_us\":{},\"max_us\":{},\"rss_kib\":{},\"rss0_kib\":{}{}}}",
+    println!("{{\"what\":\"{what}\",\"name\":\"{}\",\"conns\":{},\"size\":{},\"rate\":{},\"secs\":{:.2},\"n\":{},\"errors\":{},\"corrupt\":{corrupt},\"per_s\":{:.0},\"MiB_s\":{:.1},\"proxy_cpu_us\":{:.2},\"proxy_core_pct\":{:.1},\"per_cpu_s\":{:.0},\"p50_us\":{},\"p99_us\":{},\"max_us\":{},\"rss_kib\":{},\"rss0_kib\":{},\"load_busy_pct\":{load_busy_pct:.1}{}}}",
         a.s("name", ""), a.n("conns", 1), acc.bytes.checked_div(acc.n).unwrap_or(0), a.n("rate", 0), el.as_secs_f64(), units, acc.err, units / el.as_secs_f64(), acc.bytes as f64 / 1048576.0 / el.as_secs_f64(), d.cpu_us / units.max(1.0), d.cpu_us / el.as_secs_f64() / 1e4, units / (d.cpu_us / 1e6).max(1e-9),
         pct(&acc.lat, 0.5), pct(&acc.lat, 0.99), acc.lat.last().copied().unwrap_or(0), d.rss_kib, rss0, acc.msg.as_ref().map(|m| format!(",\"first_error\":\"{}\"", m.replace('"', "'"))).unwrap_or_default());
 }
@@ -472,10 +378,13 @@ async fn load(a: Args, kind: Kind) -> R<()> {
         .min(8000);
     let rate = a.n("rate", 0) as f64;
     let c = connector(&a, kind == Kind::Hs && a.n("resume", 0) == 1);
-    let req: Rc<Vec<u8>> = Rc::new(format!("GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: proxybench\r\nAccept: */*\r\nOrigin: https://app.example\r\n\r\n", a.s("path", "/"), a.s("sni", "proxy.test")).into_bytes());
-    let mut out = Vec::new();
-    frame(&mut out, a.n("size", 100) as usize, true);
-    let out = Rc::new(out);
+    let (path, sni) = (a.s("path", "/"), a.s("sni", "proxy.test"));
+    let separator = if path.contains('?') { '&' } else { '?' };
+    // Each answer is known by its request's tag, so that none can be taken for another's.
+    let request: Rc<dyn Fn(&str) -> String> = Rc::new(move |tag| {
+        format!("GET {path}{separator}tag={tag} HTTP/1.1\r\nHost: {sni}\r\nUser-Agent: proxybench\r\nAccept: */*\r\nOrigin: https://app.example\r\n\r\n")
+    });
+    let size = a.n("size", 100) as usize;
     let acc = Rc::new(RefCell::new(Acc::default()));
     let mut socks = Vec::new();
     if kind != Kind::Hs {
@@ -488,9 +397,11 @@ async fn load(a: Args, kind: Kind) -> R<()> {
             let mut b = Vec::with_capacity(8192);
             // one exchange before the clock starts: pools, caches and tickets are warm
             if kind == Kind::Ws {
-                ws_echo(&mut s, &out, &mut b).await?;
+                ws_echo(&mut s, b"first", size, &mut b).await?;
             } else {
-                let st = exchange(&mut s, &req, &mut b).await?.0;
+                let st = exchange(&mut s, request("first").as_bytes(), b"first", &mut b)
+                    .await?
+                    .0;
                 if st != 200 {
                     return Err(format!("status {st}").into());
                 }
@@ -499,11 +410,14 @@ async fn load(a: Args, kind: Kind) -> R<()> {
         }
     }
     let pids = tree(&a.s("pid", ""));
-    let (u0, t0) = (usage(&pids), Instant::now());
+    let mut load_pids = tree(&a.s("load-pid", ""));
+    load_pids.push(std::process::id());
+    let (u0, load0, t0) = (usage(&pids), usage(&load_pids), Instant::now());
     let end = t0 + a.secs();
     let mut js = Vec::new();
     for i in 0..conns {
-        let (a, acc, c, req, out) = (a.clone(), acc.clone(), c.clone(), req.clone(), out.clone());
+        let (a, acc, c, request) = (a.clone(), acc.clone(), c.clone(), request.clone());
+        let mut sequence = 0_u64;
         let sock = socks.pop();
         js.push(spawn_local(async move {
             let mut sock = sock;
@@ -527,22 +441,27 @@ async fn load(a: Args, kind: Kind) -> R<()> {
                 } else if st >= end {
                     break;
                 }
+                sequence += 1;
+                let tag = format!("{i}-{sequence}.");
                 let r: R<u64> = async {
                     match (kind, &mut sock) {
                         (Kind::Hs, _) => {
                             let mut s = dial(&a, &c).await?;
                             if a.n("get", 0) == 1 {
-                                exchange(&mut s, &req, &mut Vec::new()).await?;
+                                let req = request(&tag);
+                                exchange(&mut s, req.as_bytes(), tag.as_bytes(), &mut Vec::new())
+                                    .await?;
                             }
                             s.shutdown().await.ok();
                             Ok(0)
                         }
                         (Kind::Ws, Some((s, b))) => {
-                            ws_echo(s, &out, b).await?;
-                            Ok(a.n("size", 100))
+                            ws_echo(s, tag.as_bytes(), size, b).await?;
+                            Ok(size as u64)
                         }
                         (_, Some((s, b))) => {
-                            let (st, n) = exchange(s, &req, b).await?;
+                            let req = request(&tag);
+                            let (st, n) = exchange(s, req.as_bytes(), tag.as_bytes(), b).await?;
                             if st == 200 {
                                 Ok(n)
                             } else {
@@ -562,6 +481,7 @@ async fn load(a: Args, kind: Kind) -> R<()> {
                     }
                     Err(e) => {
                         g.err += 1;
+                        g.corrupt += u64::from(e.to_string() == CORRUPT);
                         g.msg.get_or_insert(e.to_string());
                         if kind != Kind::Hs {
                             break;
@@ -575,8 +495,9 @@ async fn load(a: Args, kind: Kind) -> R<()> {
         j.await?;
     }
     let el = t0.elapsed();
-    let mut u = usage(&pids);
+    let (mut u, load1) = (usage(&pids), usage(&load_pids));
     u.cpu_us -= u0.cpu_us;
+    let load_busy_pct = (load1.cpu_us - load0.cpu_us) / el.as_secs_f64() / 1e4;
     let what = match kind {
         Kind::Hs => "handshake",
         Kind::Ws => "ws",
@@ -589,8 +510,11 @@ async fn load(a: Args, kind: Kind) -> R<()> {
         if kind == Kind::Ws { 2.0 } else { 1.0 },
         &mut acc.borrow_mut(),
         el,
-        u,
-        u0.rss_kib,
+        Spent {
+            proxy: u,
+            rss0_kib: u0.rss_kib,
+            load_busy_pct,
+        },
     );
     Ok(())
 }
@@ -598,13 +522,18 @@ async fn load(a: Args, kind: Kind) -> R<()> {
 async fn idle(a: Args) -> R<()> {
     let pids = tree(&a.s("pid", ""));
     let (n, c) = (a.n("conns", 2000).min(8000), connector(&a, false));
-    let mut out = Vec::new();
-    frame(&mut out, a.n("size", 100) as usize, true);
+    let size = a.n("size", 100) as usize;
     let u0 = usage(&pids);
     let mut v = Vec::new();
     for _ in 0..n {
         let mut s = ws_open(&a, &c).await?;
-        ws_echo(&mut s, &out, &mut Vec::new()).await?;
+        ws_echo(
+            &mut s,
+            v.len().to_string().as_bytes(),
+            size,
+            &mut Vec::new(),
+        )
+        .await?;
         v.push(s);
     }
     let u1 = usage(&pids);

@@ -15,6 +15,8 @@ pub struct Churn {
     /// Whole lives after the phases, over all sessions, each time from new
     /// client addresses: challenge, allocate, refresh, delete.
     pub rounds: usize,
+    /// How long the server has to give memory back before it is read again.
+    pub settle_s: f64,
     pub server_pids: Vec<u32>,
 }
 
@@ -47,8 +49,9 @@ pub fn run(engine: &mut Engine, t: &mut dyn Transport, c: &Churn) -> Value {
         let after = sample();
         let mut v = stats.json();
         v["cpu"] = after.0.since(&before.0);
-        v["server_cpu_us_each"] =
-            json!(((after.0.server_ns - before.0.server_ns) / stats.ok.max(1)) as f64 / 1e3);
+        v["server_cpu_us_each"] = json!(
+            (after.0.server_ns.saturating_sub(before.0.server_ns) / stats.ok.max(1)) as f64 / 1e3
+        );
         v["rss_kb"] = json!(after.1);
         v["rss_bytes_each"] =
             json!((after.1 as f64 - before.1 as f64) * 1024.0 / stats.ok.max(1) as f64);
@@ -70,8 +73,10 @@ pub fn run(engine: &mut Engine, t: &mut dyn Transport, c: &Churn) -> Value {
     let stats = engine.run(t, &[Step::Delete], c.concurrency, c.rate);
     out["delete"] = stats.json();
     out["delete"]["server_cpu_us_each"] = json!(
-        ((Cpu::sample(&c.server_pids, &softirq).server_ns - before.0.server_ns) / stats.ok.max(1))
-            as f64
+        (Cpu::sample(&c.server_pids, &softirq)
+            .server_ns
+            .saturating_sub(before.0.server_ns)
+            / stats.ok.max(1)) as f64
             / 1e3
     );
     if c.rounds > 0 && !t.padded() {
@@ -93,9 +98,12 @@ pub fn run(engine: &mut Engine, t: &mut dyn Transport, c: &Churn) -> Value {
         let after = sample();
         out["lives"] = json!({
             "ok": ok, "failed": failed, "per_s": (ok as f64 / secs).round(),
-            "server_cpu_us_each": ((after.0.server_ns - before.0.server_ns) / ok.max(1)) as f64 / 1e3,
+            "server_cpu_us_each": (after.0.server_ns.saturating_sub(before.0.server_ns) / ok.max(1)) as f64 / 1e3,
             "cpu": after.0.since(&before.0),
         });
+    }
+    if c.settle_s > 0.0 {
+        std::thread::sleep(std::time::Duration::from_secs_f64(c.settle_s));
     }
     let last = sample();
     out["rss_kb"] = json!({ "before": first.1, "after_delete": last.1 });

@@ -1,13 +1,16 @@
 //! Building blocks of the load generator.
 
 pub mod churn;
+pub mod frames;
 pub mod hist;
+pub mod lane;
 pub mod mmsg;
 pub mod procstat;
 pub mod relay;
 pub mod session;
 pub mod stun;
 pub mod transport;
+pub mod verdict;
 
 /// CLOCK_MONOTONIC in nanoseconds.
 #[inline]

@@ -2,7 +2,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::{json, Value};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use turnbench::churn::{self, Churn};
-use turnbench::relay::{self, Flow, Load, Mode, Peer, HEADER};
+use turnbench::frames::Mode;
+use turnbench::lane::HEADER;
+use turnbench::relay::{self, Flow, Load, Peer};
 use turnbench::session::{Credentials, Engine, Step};
 use turnbench::transport::{StreamFan, Transport, UdpFan};
 use turnbench::{mmsg, pin_to_cpu, raise_nofile};
@@ -86,6 +88,10 @@ struct RelayArgs {
     /// Most packets in flight per direction with --max.
     #[arg(long, default_value_t = 512)]
     max_window: u64,
+    /// Consecutive packets of one allocation. Over streams the client's leave in one write; over UDP those of both sides
+    /// leave in one datagram that the kernel cuts.
+    #[arg(long, default_value_t = 1)]
+    burst: u64,
     /// Payload bytes.
     #[arg(long, default_value_t = 172)]
     size: usize,
@@ -120,6 +126,9 @@ struct AllocArgs {
     /// Then: whole lives (allocate, refresh, delete) of all sessions, this often.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
+    /// Seconds after the last deletion before memory is read again.
+    #[arg(long, default_value_t = 0.0)]
+    settle: f64,
 }
 
 fn transport(c: &Common, clients: usize, batch: usize) -> std::io::Result<Box<dyn Transport>> {
@@ -186,6 +195,7 @@ fn run_relay(a: &RelayArgs) -> std::io::Result<Value> {
         seconds: a.seconds,
         warmup: a.warmup,
         max_window: a.max_window,
+        burst: a.burst,
         active: a.active.unwrap_or(a.allocations),
         server_pids: c.server_pid.clone(),
         spin: !a.no_spin,
@@ -210,12 +220,16 @@ fn run_alloc(a: &AllocArgs) -> std::io::Result<Value> {
         hold_s: a.hold,
         bind: !a.no_bind,
         rounds: a.rounds,
+        settle_s: a.settle,
         server_pids: c.server_pid.clone(),
     };
     let mut out = churn::run(&mut e, t.as_mut(), &plan);
     out["label"] = json!(c.label);
     Ok(out)
 }
+
+/// The server corrupted, misrouted or duplicated packets, or lost some below saturation.
+const EXIT_FAULTY: i32 = 3;
 
 fn main() {
     let cli = Cli::parse();
@@ -239,6 +253,13 @@ fn main() {
             );
             if v.get("error").is_some() {
                 std::process::exit(1);
+            }
+            let failures = v["failures"].as_array().map_or(&[][..], |f| f);
+            for failure in failures {
+                eprintln!("turnbench: FAILURE: {}", failure.as_str().unwrap_or("?"));
+            }
+            if !failures.is_empty() {
+                std::process::exit(EXIT_FAULTY);
             }
         }
         Err(e) => {

@@ -7,6 +7,46 @@ use std::os::fd::RawFd;
 
 pub const MAX_MSG: usize = 2048;
 const CTL: usize = 64;
+/// Room for a run of datagrams that leave together.
+const BUF: usize = 8 * MAX_MSG;
+
+/// The datagrams of one entry: `segments` of them, `len` bytes each.
+struct Run {
+    to: SocketAddrV4,
+    from: Option<Ipv4Addr>,
+    len: usize,
+    segments: usize,
+}
+
+/// Sets length and control messages of an entry: its source address, and where the kernel is to cut it.
+///
+/// # Safety
+/// `msg_iov` points to an iovec, and `ctl` to `CTL` bytes that live as long as the header is used.
+unsafe fn set_run(h: &mut libc::msghdr, run: &Run, ctl: *mut u64) {
+    (*h.msg_iov).iov_len = run.len * run.segments;
+    h.msg_control = ctl.cast();
+    h.msg_controllen = CTL;
+    let mut used = 0;
+    let mut c = libc::CMSG_FIRSTHDR(h);
+    if let Some(source) = run.from {
+        (*c).cmsg_level = libc::IPPROTO_IP;
+        (*c).cmsg_type = libc::IP_PKTINFO;
+        (*c).cmsg_len = libc::CMSG_LEN(size_of::<libc::in_pktinfo>() as u32) as usize;
+        let info = libc::CMSG_DATA(c) as *mut libc::in_pktinfo;
+        *info = zeroed();
+        (*info).ipi_spec_dst.s_addr = u32::from(source).to_be();
+        used += libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as u32) as usize;
+        c = (ctl as *mut u8).add(used).cast();
+    }
+    if run.segments > 1 {
+        (*c).cmsg_level = libc::SOL_UDP;
+        (*c).cmsg_type = libc::UDP_SEGMENT;
+        (*c).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as usize;
+        *(libc::CMSG_DATA(c) as *mut u16) = run.len as u16;
+        used += libc::CMSG_SPACE(size_of::<u16>() as u32) as usize;
+    }
+    h.msg_controllen = used;
+}
 
 pub fn sockaddr(a: SocketAddrV4) -> libc::sockaddr_in {
     libc::sockaddr_in {
@@ -81,11 +121,38 @@ pub fn local_addr(fd: RawFd) -> io::Result<SocketAddrV4> {
     }
 }
 
+/// Datagrams that the kernel dropped at this socket, its buffer being full.
+pub fn drops(fd: RawFd) -> u64 {
+    // SK_MEMINFO_DROPS, the last of SO_MEMINFO's values (linux/sock_diag.h).
+    const SO_MEMINFO: libc::c_int = 55;
+    const DROPS: usize = 8;
+    let mut values = [0u32; DROPS + 1];
+    let mut len = size_of::<[u32; DROPS + 1]>() as u32;
+    // SAFETY: getsockopt writes at most `len` bytes into `values`.
+    let rc = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            SO_MEMINFO,
+            values.as_mut_ptr().cast(),
+            &mut len,
+        )
+    };
+    if rc == 0 {
+        u64::from(values[DROPS])
+    } else {
+        0
+    }
+}
+
 /// Fixed arrays for one batch; the boxes never move, so the pointers stay good.
 pub struct Batch {
     cap: usize,
     queued: usize,
-    bufs: Box<[[u8; MAX_MSG]]>,
+    bufs: Box<[[u8; BUF]]>,
+    join: bool,
+    /// What the last entry holds.
+    run: Run,
     addrs: Box<[libc::sockaddr_in]>,
     ctls: Box<[[u64; CTL / 8]]>,
     _iovs: Box<[libc::iovec]>,
@@ -103,7 +170,7 @@ impl Batch {
                 vec![zeroed::<libc::mmsghdr>(); cap].into_boxed_slice(),
             )
         };
-        let mut bufs = vec![[0u8; MAX_MSG]; cap].into_boxed_slice();
+        let mut bufs = vec![[0u8; BUF]; cap].into_boxed_slice();
         let mut ctls = vec![[0u64; CTL / 8]; cap].into_boxed_slice();
         for i in 0..cap {
             iovs[i] = libc::iovec {
@@ -120,6 +187,13 @@ impl Batch {
         Batch {
             cap,
             queued: 0,
+            join: false,
+            run: Run {
+                to: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
+                from: None,
+                len: 0,
+                segments: 0,
+            },
             bufs,
             addrs,
             ctls,
@@ -133,34 +207,45 @@ impl Batch {
         self.queued == self.cap
     }
 
-    /// Queues one datagram; `fill` writes it and returns its length.
+    /// Datagrams of one length, to and from the same addresses, leave as one run that the kernel cuts (UDP_SEGMENT).
+    pub fn join_runs(&mut self) {
+        self.join = true;
+    }
+
+    /// Queues one datagram of `len` bytes, at most `MAX_MSG`; `fill` writes it.
     #[inline]
     pub fn push(
         &mut self,
         to: SocketAddrV4,
         from: Option<Ipv4Addr>,
-        fill: impl FnOnce(&mut [u8; MAX_MSG]) -> usize,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
     ) {
-        let i = self.queued;
-        let len = fill(&mut self.bufs[i]);
-        self.addrs[i] = sockaddr(to);
-        let h = &mut self.hdrs[i].msg_hdr;
-        // SAFETY: msg_iov and msg_control point into arrays owned by self.
-        unsafe {
-            (*h.msg_iov).iov_len = len;
-            h.msg_controllen = 0;
-            if let Some(src) = from {
-                h.msg_control = self.ctls[i].as_mut_ptr().cast();
-                h.msg_controllen = libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as u32) as usize;
-                let c = libc::CMSG_FIRSTHDR(h);
-                (*c).cmsg_level = libc::IPPROTO_IP;
-                (*c).cmsg_type = libc::IP_PKTINFO;
-                (*c).cmsg_len = libc::CMSG_LEN(size_of::<libc::in_pktinfo>() as u32) as usize;
-                let info = libc::CMSG_DATA(c) as *mut libc::in_pktinfo;
-                *info = zeroed();
-                (*info).ipi_spec_dst.s_addr = u32::from(src).to_be();
-            }
+        let run = &mut self.run;
+        let joins = self.join
+            && self.queued > 0
+            && (run.to, run.from, run.len) == (to, from, len)
+            && (run.segments + 1) * len <= BUF;
+        if joins {
+            let at = run.segments * len;
+            run.segments += 1;
+            fill(&mut self.bufs[self.queued - 1][at..at + len]);
+            let i = self.queued - 1;
+            // SAFETY: msg_iov and msg_control point into arrays owned by self.
+            unsafe { set_run(&mut self.hdrs[i].msg_hdr, run, self.ctls[i].as_mut_ptr()) };
+            return;
         }
+        *run = Run {
+            to,
+            from,
+            len,
+            segments: 1,
+        };
+        let i = self.queued;
+        fill(&mut self.bufs[i][..len]);
+        self.addrs[i] = sockaddr(to);
+        // SAFETY: msg_iov and msg_control point into arrays owned by self.
+        unsafe { set_run(&mut self.hdrs[i].msg_hdr, run, self.ctls[i].as_mut_ptr()) };
         self.queued += 1;
     }
 

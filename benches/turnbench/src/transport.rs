@@ -1,7 +1,7 @@
 //! How client messages reach the server: many clients over one UDP socket
 //! (each with its own loopback source address), or one TCP/TLS connection each.
 
-use crate::mmsg::{local_addr, setsockopt, sockaddr, udp_bind, Batch, MAX_MSG};
+use crate::mmsg::{drops, local_addr, setsockopt, sockaddr, udp_bind, Batch, MAX_MSG};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
@@ -11,6 +11,9 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::sync::Arc;
 
+/// A connection that takes no more than this is sent nothing.
+const UNSENT_MAX: usize = 1 << 20;
+
 /// Called with (client index, message).
 pub type Sink<'a> = &'a mut dyn FnMut(usize, &[u8]);
 
@@ -18,6 +21,8 @@ pub trait Transport {
     /// Hands over one message whose length is known beforehand.
     fn send(&mut self, client: usize, len: usize, fill: &mut dyn FnMut(&mut [u8]));
     fn flush(&mut self);
+    /// Consecutive messages of a client may leave together.
+    fn join_runs(&mut self) {}
     fn poll(&mut self, sink: Sink);
     /// Prepares client `client` (connects it, over streams).
     fn open(&mut self, client: usize) -> io::Result<()>;
@@ -29,6 +34,10 @@ pub trait Transport {
     /// True over streams, where ChannelData is padded to four bytes.
     fn padded(&self) -> bool;
     fn send_errors(&self) -> u64;
+    /// Datagrams that the kernel dropped at the clients' sockets.
+    fn drops(&self) -> u64 {
+        0
+    }
 
     fn send_slice(&mut self, client: usize, msg: &[u8]) {
         self.send(client, msg.len(), &mut |b| b.copy_from_slice(msg));
@@ -66,10 +75,7 @@ impl Transport for UdpFan {
     #[inline]
     fn send(&mut self, client: usize, len: usize, fill: &mut dyn FnMut(&mut [u8])) {
         let src = Ipv4Addr::from(self.base + client as u32);
-        self.tx.push(self.server, Some(src), |b| {
-            fill(&mut b[..len]);
-            len
-        });
+        self.tx.push(self.server, Some(src), len, fill);
         if self.tx.is_full() {
             self.tx.flush(self.fd);
         }
@@ -77,6 +83,10 @@ impl Transport for UdpFan {
 
     fn flush(&mut self) {
         self.tx.flush(self.fd);
+    }
+
+    fn join_runs(&mut self) {
+        self.tx.join_runs();
     }
 
     fn poll(&mut self, sink: Sink) {
@@ -109,6 +119,10 @@ impl Transport for UdpFan {
     fn send_errors(&self) -> u64 {
         self.tx.send_errors
     }
+
+    fn drops(&self) -> u64 {
+        drops(self.fd)
+    }
 }
 
 struct Conn {
@@ -116,10 +130,40 @@ struct Conn {
     tls: Option<Box<ClientConnection>>,
     out: VecDeque<u8>,
     inbuf: Vec<u8>,
+    /// Handed over since everything had left last.
+    unsent: usize,
+    /// Waits for the next flush.
+    dirty: bool,
     dead: bool,
 }
 
 impl Conn {
+    /// Takes one frame, whole or not at all.
+    fn push(&mut self, frame: &[u8]) -> bool {
+        if self.dead || self.unsent > UNSENT_MAX {
+            return false;
+        }
+        self.unsent += frame.len();
+        match &mut self.tls {
+            // One record for each frame, as browsers write them.
+            Some(tls) => tls.writer().write(frame).is_ok_and(|n| n == frame.len()),
+            None => {
+                self.out.extend(frame);
+                true
+            }
+        }
+    }
+
+    /// Writes what waits; true when nothing is left.
+    fn flush(&mut self) -> bool {
+        self.pump_out();
+        let empty = self.out.is_empty() && !self.tls.as_ref().is_some_and(|t| t.wants_write());
+        if empty {
+            self.unsent = 0;
+        }
+        empty || self.dead
+    }
+
     fn pump_out(&mut self) {
         let mut sock = &self.sock;
         if let Some(tls) = &mut self.tls {
@@ -210,6 +254,8 @@ pub struct StreamFan {
     conns: Vec<Option<Conn>>,
     epfd: RawFd,
     scratch: Vec<u8>,
+    /// Connections with something to write.
+    dirty: Vec<usize>,
     errors: u64,
 }
 
@@ -223,6 +269,7 @@ impl StreamFan {
             conns: (0..clients).map(|_| None).collect(),
             epfd,
             scratch: vec![0; 64 << 10],
+            dirty: Vec::new(),
             errors: 0,
         }
     }
@@ -233,24 +280,29 @@ impl Transport for StreamFan {
         let mut buf = [0u8; MAX_MSG];
         let buf = &mut buf[..len];
         fill(buf);
-        let Some(conn) = self.conns[client].as_mut().filter(|c| !c.dead) else {
+        let Some(conn) = self.conns[client].as_mut() else {
             self.errors += 1;
             return;
         };
-        match &mut conn.tls {
-            Some(tls) => self.errors += (tls.writer().write(buf).unwrap_or(0) < len) as u64,
-            None if conn.out.len() > 1 << 20 => self.errors += 1,
-            None if conn.out.is_empty() => {
-                let n = (&conn.sock).write(buf).unwrap_or(0);
-                conn.out.extend(&buf[n..]);
-                return;
-            }
-            None => conn.out.extend(buf.iter()),
+        if !conn.push(buf) {
+            self.errors += 1;
+        } else if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push(client);
         }
-        conn.pump_out();
     }
 
-    fn flush(&mut self) {}
+    /// What was sent to one connection since the last flush leaves in one write.
+    fn flush(&mut self) {
+        let conns = &mut self.conns;
+        self.dirty.retain(|client| {
+            let Some(conn) = conns[*client].as_mut() else {
+                return false;
+            };
+            conn.dirty = !conn.flush();
+            conn.dirty
+        });
+    }
 
     fn poll(&mut self, sink: Sink) {
         // SAFETY: all-zero epoll_event is valid; the kernel fills `n` of them.
@@ -269,8 +321,6 @@ impl Transport for StreamFan {
             if conn.dead {
                 self.errors += 1;
                 self.close(client);
-            } else if !conn.out.is_empty() {
-                conn.pump_out();
             }
         }
     }
@@ -303,9 +353,10 @@ impl Transport for StreamFan {
             None => None,
             Some(cfg) => {
                 let name = ServerName::try_from("turnbench.invalid").expect("valid name");
-                Some(Box::new(
-                    ClientConnection::new(cfg.clone(), name).map_err(io::Error::other)?,
-                ))
+                let mut tls = ClientConnection::new(cfg.clone(), name).map_err(io::Error::other)?;
+                // UNSENT_MAX is the limit; a frame is never cut.
+                tls.set_buffer_limit(None);
+                Some(Box::new(tls))
             }
         };
         let mut ev = libc::epoll_event {
@@ -319,6 +370,8 @@ impl Transport for StreamFan {
             tls,
             out: VecDeque::new(),
             inbuf: Vec::new(),
+            unsent: 0,
+            dirty: false,
             dead: false,
         });
         Ok(())

@@ -3,7 +3,6 @@
 use super::super::start::Running;
 use super::super::{Asked, Signals};
 use super::former::Successor;
-use crate::sys::notify::notify;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
@@ -19,7 +18,6 @@ pub async fn see_off(running: &mut Running, mut successor: Successor, signals: &
     let pid = successor.pid();
     let timeout = running.config.upgrade_drain_timeout;
     running.hand_over();
-    notify(&format!("MAINPID={pid}"));
     info!(
         pid = own,
         successor = pid,

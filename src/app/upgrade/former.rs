@@ -185,7 +185,10 @@ impl Plan {
             let (socket, address) = admin.offer()?;
             add(Purpose::Admin, socket, address, 0, 0);
         }
-        let pem = running.tls.as_ref().and_then(|store| store.self_signed());
+        let pem = running
+            .tls
+            .load_full()
+            .and_then(|store| store.self_signed());
         let names = config.tls.as_ref().and_then(|tls| match &tls.source {
             CertificateSource::SelfSigned { names } => Some(names),
             CertificateSource::Files { .. } => None,

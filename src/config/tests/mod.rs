@@ -1,5 +1,6 @@
 //! Whole files: golden reports, the reference and the examples against the defaults, settings in their places.
 
+mod changes;
 mod credentials;
 mod refusals;
 mod secrets;
@@ -232,8 +233,10 @@ redirects = 0
 [admin]
 listen = "off"
 [log]
+to = "stderr"
 format = "json"
 level = "debug"
+privacy = true
 "#;
     let config = parse_text(text).unwrap_or_else(|r| panic!("{r}")).config;
     let ip = |text: &str| text.parse::<std::net::IpAddr>().expect("an address");
@@ -320,6 +323,8 @@ level = "debug"
     assert!(config.test_page);
     assert_eq!(config.admin.listen, None);
     assert_eq!(config.log.format, telemetry::Format::Json);
+    assert!(config.log.privacy);
+    assert_eq!(config.log.to, telemetry::Destination::Stderr);
 }
 
 #[test]

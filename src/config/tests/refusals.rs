@@ -217,6 +217,22 @@ fn a_bad_value_of_any_key_is_refused_with_its_reason() {
         ),
         ("[log]\nlevel = \"inof\"", "is not a log level", "\"info\""),
         (
+            "[log]\nto = \"jornald\"",
+            "is no destination for the log",
+            "\"journald\"",
+        ),
+        (
+            "[log]\nto = \"file:nowhere/relayd.log\"",
+            "names a file in a directory that is not there",
+            "LogsDirectory=relayd",
+        ),
+        (
+            "[log]\nto = \"journald:nowhere\"",
+            "names a journal that is not there",
+            "\"stdout\"",
+        ),
+        ("[log]\nprivacy = 1", "`log.privacy` has the wrong type", ""),
+        (
             "realm = \"x\"",
             "unknown key `realm`",
             "`realm` belongs in [turn]",

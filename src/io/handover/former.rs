@@ -4,7 +4,7 @@ use crate::addr::{FiveTuple, Transport};
 use crate::io::arena::LAYOUT;
 use crate::io::handover::wire::{self, HEADER_LEN, Message, Packet, Record};
 use crate::io::handover::{ForeignRelay, Handover, LaneEnd, Side};
-use crate::io::outbox::Payload;
+use crate::io::outbox::{Margins, Payload};
 use crate::io::token::{Link, Token};
 use crate::io::worker::Worker;
 use crate::sys::epoll::Interest;
@@ -158,11 +158,14 @@ impl Worker {
         self.counts.forwarded_here += 1;
         let link = Link::Listener(packet.listener.into()).id();
         let bytes = payload.bytes(&self.arena);
+        let is_leaving = listener.leaving.is_some();
+        self.core.set_refusing(is_leaving);
         let verdict = self
             .core
             .handle_client(self.now, &from, link, bytes, &mut self.relays);
+        self.core.set_refusing(false);
         self.take_output();
-        self.carry_out(verdict, payload);
+        self.carry_out(verdict, payload, Margins::SLOT);
     }
 
     /// Reads the given listeners no more; the successor begins when it hears of it.

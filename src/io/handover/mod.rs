@@ -189,6 +189,20 @@ impl Worker {
         }
     }
 
+    /// Whether packets of the former process's clients may come by this listener.
+    pub(super) fn serves_former(&self, index: usize) -> bool {
+        let listener = self.listeners.get(index);
+        let Some(former) = listener.and_then(|listener| listener.former) else {
+            return false;
+        };
+        let Some(handover) = &self.handover else {
+            return false;
+        };
+        let mut lanes = handover.lanes.iter().flatten();
+        let is_former = matches!(handover.side, Side::Successor(_));
+        is_former && lanes.any(|lane| lane.worker == former.worker)
+    }
+
     /// Begins to read a listener.
     fn read_from_now_on(&mut self, index: usize) {
         let Some(listener) = self.listeners.get_mut(index) else {

@@ -4,7 +4,7 @@ use crate::addr::FiveTuple;
 use crate::io::BindError;
 use crate::io::handover::wire::{self, Message, Packet, Record};
 use crate::io::handover::{ForeignRelay, Handover, LaneEnd, Side};
-use crate::io::outbox::{Item, Payload};
+use crate::io::outbox::{Item, Margins, Payload};
 use crate::io::token::Token;
 use crate::io::worker::Worker;
 use crate::sys::lane::Lane;
@@ -166,7 +166,9 @@ impl Worker {
         };
         let worker = lane.worker;
         for index in 0..self.listeners.len() {
-            let listener = &self.listeners[index];
+            let Some(listener) = self.listeners.get(index) else {
+                continue;
+            };
             let was_its = listener
                 .former
                 .is_some_and(|former| former.worker == worker);
@@ -205,7 +207,7 @@ impl Worker {
             client: from.client,
             server: from.server.ip(),
         };
-        let framed = payload.framed(&packet.prefix(), &mut self.arena)?;
+        let framed = payload.framed(&packet.prefix(), Margins::SLOT, &mut self.arena)?;
         let item = Item::new(framed, from.client.socket_addr());
         self.outbox
             .push(&mut end.chain, Token::Lane(lane as u32), item);

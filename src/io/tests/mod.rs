@@ -3,6 +3,8 @@
 mod client;
 mod connections;
 mod datagrams;
+mod listeners;
+mod neighbours;
 mod slow_clients;
 
 use crate::accepted::Accepted;

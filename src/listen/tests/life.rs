@@ -1,6 +1,7 @@
 //! Limits, certificate swaps, resumption, socket options and the end.
 
 use super::*;
+use crate::sys::inherit::Inherited;
 
 #[tokio::test]
 async fn connection_past_a_limit_is_closed_at_once_and_the_next_after_a_drop_is_served() {
@@ -158,6 +159,82 @@ async fn stop_closes_what_is_pending_and_keeps_what_was_handed_over() {
             assert!(ended(&mut pending).await);
             assert!(TcpStream::connect(server.tcp).await.is_err());
             assert_eq!(read(&mut stream, REQUEST.len()).await, REQUEST);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_listener_comes_and_another_goes_and_what_it_had_accepted_goes_on() {
+    test(
+        |_| {},
+        async |mut server| {
+            let mut served = server.client(server.tcp).await;
+            served.write_all(REQUEST).await.expect("open");
+            let (mut stream, _info) = server.http().await;
+            let mut pending = server.client(server.tcp).await;
+            let wanted = Asked {
+                address: "127.0.0.1:0".parse().expect("an address"),
+                port: Port::Tcp,
+            };
+            let listeners = Listeners::bind_beside(&[wanted], 1, &[], &mut Inherited::default())
+                .expect("loopback");
+            let new = listeners.bound()[0].address;
+            let close = Bound {
+                asked: Asked {
+                    address: "127.0.0.1:0".parse().expect("an address"),
+                    port: Port::Tcp,
+                },
+                address: server.tcp,
+            };
+            let (token, mut applied) = mpsc::channel::<()>(1);
+            let change = Change {
+                open: listeners.into_threads().remove(0),
+                close: vec![close],
+                applied: Box::new(token),
+            };
+            assert!(server.change.send(change).await.is_ok());
+            assert_eq!(applied.recv().await, None);
+
+            let mut client = server.client(new).await;
+            client.write_all(BINDING).await.expect("open");
+            server.turn().await;
+            // It was connected before, though it may not have been accepted yet.
+            pending.write_all(BINDING).await.expect("open");
+            server.turn().await;
+            while TcpStream::connect(server.tcp).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(read(&mut stream, REQUEST.len()).await, REQUEST);
+            let _tls = server.tls_client(&["stun.turn"]).await;
+            server.turn().await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn other_deadlines_and_limits_hold_for_the_connections_that_come() {
+    test(
+        |_| {},
+        async |mut server| {
+            let mut first = server.client(server.tcp).await;
+            first.write_all(BINDING).await.expect("open");
+            let _first = server.turn().await;
+            let mut tight = settings(|_| {});
+            tight.connections_per_address = 1;
+            server.shared.set_settings(&tight);
+            let mut second = server.client(server.tcp).await;
+            server.closed_for(&mut second, Reason::AddressLimit).await;
+            server.shared.set_settings(&settings(|settings| {
+                settings.proxy_protocol_from = vec!["127.0.0.0/8".parse().expect("a network")];
+            }));
+            let mut proxied = server.client(server.tcp).await;
+            let header = b"PROXY TCP4 192.0.2.7 127.0.0.1 40000 3478\r\n";
+            proxied.write_all(header).await.expect("open");
+            proxied.write_all(BINDING).await.expect("open");
+            let accepted = server.turn().await;
+            assert_eq!(accepted.five_tuple.client.to_string(), "192.0.2.7:40000");
         },
     )
     .await;

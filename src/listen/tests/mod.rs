@@ -14,11 +14,12 @@ use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use socket2::SockRef;
 use std::io::{self, Read};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -53,6 +54,7 @@ struct Server {
     tls: SocketAddr,
     store: Option<Arc<Store>>,
     shared: Arc<Shared>,
+    change: mpsc::Sender<Change>,
     handed: mpsc::UnboundedReceiver<Handed>,
     stop: watch::Sender<bool>,
     running: JoinHandle<()>,
@@ -75,9 +77,11 @@ async fn with_store(settings: Settings, store: Option<Arc<Store>>, body: impl As
             let (sender, handed) = mpsc::unbounded_channel();
             let (stop, stopped) = watch::channel(false);
             let thread = listeners.into_threads().remove(0);
+            let (change, changes) = mpsc::channel(1);
             let running = spawn_local(run(
                 thread,
-                store.clone(),
+                changes,
+                Arc::new(ArcSwapOption::new(store.clone())),
                 Arc::clone(&shared),
                 Rc::new(Recorder(sender)),
                 stopped,
@@ -87,6 +91,7 @@ async fn with_store(settings: Settings, store: Option<Arc<Store>>, body: impl As
                 tls,
                 store,
                 shared,
+                change,
                 handed,
                 stop,
                 running,

@@ -1,0 +1,109 @@
+"""What the comparison promises, without a server: python3 -m unittest discover -s benches/compare."""
+
+import os
+import subprocess
+import sys
+import unittest
+import xml.dom.minidom
+
+os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, "benches/compare")
+
+import account
+import judge
+import plot
+import readme
+from rows import ROWS, Absolute, Figure, Ratio, Row, dig
+
+SPEED = Row("fast", "speed", ("relayd", "coturn"), None, [Figure("pps", dig("pps"), Ratio("coturn", at_least=1.35))])
+SMALL = Row("small", "size", ("relayd", "coturn"), None, [Figure("bytes", dig("bytes"), Absolute(100, ("coturn", 400)))])
+
+
+def rounds(key, ours, theirs):
+    return {"relayd": [{key: value} for value in ours], "coturn": [{key: value} for value in theirs]}
+
+
+class Judging(unittest.TestCase):
+    def test_a_ratio_is_taken_within_each_round(self):
+        line = judge.lines(SPEED, rounds("pps", [140, 280, 300], [100, 200, 100]))[0]
+        self.assertEqual((line.ratios, line.verdict), ([1.4, 1.4, 3.0], judge.MET))
+
+    def test_the_median_misses_a_budget(self):
+        played = rounds("pps", [200, 130, 130], [100, 100, 100])
+        lines = judge.lines(SPEED, played)
+        self.assertEqual(judge.missed(SPEED, lines, 3), ["fast: pps: 1.3 (1.3-2), budget >= 1.35"])
+
+    def test_an_absolute_budget_is_held_against_relayd_alone(self):
+        lines = judge.lines(SMALL, rounds("bytes", [90, 99, 101], [1, 1, 1]))
+        self.assertEqual([line.verdict for line in lines], [judge.MET, ""])
+        self.assertIn("0.25", lines[1].budget)
+
+    def test_what_was_not_measured_is_missed(self):
+        self.assertIn("not measured", judge.missed(SPEED, judge.lines(SPEED, rounds("pps", [1], [])), 1)[0])
+        self.assertIn("1 quiet rounds of 5", judge.missed(SPEED, judge.lines(SPEED, rounds("pps", [2], [1])), 5)[0])
+
+    def test_a_load_at_its_limit_is_marked(self):
+        played = rounds("pps", [2], [1])
+        played["coturn"][0]["limit"] = "load"
+        self.assertEqual(judge.lines(SPEED, played)[0].mark, "*")
+
+    def test_faults_are_named(self):
+        output = {"failures": ["3 packets misrouted"], "errors": 2, "first_error": "corrupt answer", "lives": {"failed": 1}}
+        self.assertEqual(judge.faults(output), ["3 packets misrouted", "2 errors: corrupt answer", "lives: 1 failed"])
+        self.assertEqual(judge.faults({"failures": [], "errors": 0, "lives": {"failed": 0}}), [])
+
+    def test_each_budget_of_the_tables_has_a_row(self):
+        budgets = [figure for row in ROWS for figure in row.figures if figure.budget and not row.plot]
+        # channel, channel1000, send, pair, tcp, tls, steady60k, 3 quiet20k, 2 churn, memory, deleted, and 5 of the proxy
+        self.assertEqual(len(budgets), 19)
+
+
+class Accounts(unittest.TestCase):
+    def test_others_on_the_machine_are_noticed(self):
+        """A process that is neither the load nor a server is what a round is thrown away for."""
+        other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        try:
+            _, taken = account.run_load([sys.executable, "-c", "import time; time.sleep(1); print('{}')"], [])
+        finally:
+            other.kill()
+            other.wait(10)
+        self.assertGreater(taken, account.OTHER_MAX)
+
+    def test_a_reaped_server_does_not_hide_others(self):
+        """What earlier children used is not the load's."""
+        subprocess.run([sys.executable, "-c", "for _ in range(20_000_000): pass"], check=True)
+        self.test_others_on_the_machine_are_noticed()
+
+
+class Showing(unittest.TestCase):
+    def test_a_plot_is_well_formed_and_names_what_it_shows(self):
+        lines = {"relayd": [(5000, 9, 8, 10), ("saturated", 2.4, 2.3, 2.5)], "co<turn": [(5000, 11, 10, 12)]}
+        text = plot.svg("a & b", "x", "y", lines)
+        xml.dom.minidom.parseString(text)
+        self.assertIn("prefers-color-scheme: dark", text)
+        self.assertIn("relayd, 5k: 9 (8-10)", text)
+
+    def test_the_readme_has_the_marks(self):
+        with open(readme.README) as file:
+            text = file.read()
+        changed = readme.replaced(text, "HERE")
+        self.assertIn(f"{readme.BEGIN}\nHERE\n{readme.END}", changed)
+        self.assertEqual(readme.replaced(changed, "HERE"), changed)
+
+    def test_the_table_shows_budgets_and_rivals(self):
+        kept = {
+            "machine": {"date": "d", "commit": "c", "cores": 2, "processor": "p", "kernel": "k", "rivals": {"coturn": "4"}},
+            "rounds": 1,
+            "rows": {"memory": {"rounds": {"relayd": [held(1000)], "coturn": [held(20_000)]}}},
+        }
+        text = readme.section(kept, [("t", "p.svg")])
+        self.assertIn("coturn: 20000 | 0.05 | <= 4000 | met |", text)
+        self.assertIn("![t](p.svg)", text)
+
+
+def held(size):
+    return {"hold": {"rss_bytes_per_allocation": size, "slab_bytes_per_allocation": 1}}
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,85 @@
+//! `relayd health`: whether the server of this configuration lives, for a container's health check.
+
+use super::{CANNOT_START, Ports, load, load_first_try, print, refuse, time_to_live};
+use crate::admin::probe::{Question, probe};
+use crate::config::{Config, Machine, Problem, Report};
+use crate::secret::Secret;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub(super) const HELP: &str = "\
+Asks the address of `admin.listen`, which must have a fixed port. Exit codes: 0 it answers (with --ready: it takes new \
+clients), 1 it does not, 64 bad configuration.";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Asked {
+    /// Ask whether it takes new clients, which a draining server does not
+    #[arg(long)]
+    ready: bool,
+    /// How long all of it may take
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = time_to_live)]
+    timeout: Duration,
+}
+
+/// Asks, prints the answer, and turns it into an exit code.
+pub(super) fn health(file: Option<&Path>, ports: Ports, asked: &Asked) -> ExitCode {
+    let loaded = match file {
+        Some(path) => load(path),
+        None => load_first_try("of no use here", ports, &Machine::read()),
+    };
+    let config = match loaded {
+        Ok(loaded) => loaded.config,
+        Err(report) => return refuse(&report),
+    };
+    let listen = match address(&config) {
+        Ok(listen) => listen,
+        Err(report) => return refuse(&report),
+    };
+    let question = Question {
+        listen,
+        path: if asked.ready { "/readyz" } else { "/healthz" },
+        token: token(&config),
+        timeout: asked.timeout,
+    };
+    match probe(&question) {
+        Ok(answer) if answer.status == 200 => print(answer.body.trim_end()),
+        Ok(answer) => {
+            eprintln!(
+                "error: status {}: {}",
+                answer.status,
+                answer.body.trim_end()
+            );
+            ExitCode::from(CANNOT_START)
+        }
+        Err(error) => {
+            let cause = error.source().map(|cause| format!(": {cause}"));
+            eprintln!("error: {error}{}", cause.unwrap_or_default());
+            ExitCode::from(CANNOT_START)
+        }
+    }
+}
+
+fn address(config: &Config) -> Result<SocketAddr, Report> {
+    let problem = |label: &str| {
+        let message = "nobody can be asked for the server's health";
+        let help = "write listen = \"127.0.0.1:9641\" in [admin]";
+        Report {
+            problems: vec![Problem::error(message, label, help)],
+        }
+    };
+    match config.admin.listen {
+        None => Err(problem("`admin.listen` is off")),
+        Some(listen) if listen.port() == 0 => Err(problem(
+            "`admin.listen` has port 0, which is another one at each start",
+        )),
+        Some(listen) => Ok(listen),
+    }
+}
+
+/// What the admin listener wants to see; on loopback it wants nothing.
+fn token(_: &Config) -> Option<&Secret> {
+    None
+}
