@@ -183,7 +183,7 @@ fn serve(file: Option<&Path>, verbose: u8, ports: Ports) -> ExitCode {
         Ok(loaded) => loaded,
         Err(report) => {
             if let Some(former) = former {
-                former.ear().refuse(&in_one_line(&report));
+                former.ear().refuse_configuration(in_one_line(&report));
             }
             return refuse(&report);
         }
@@ -242,7 +242,7 @@ fn in_one_line(report: &Report) -> String {
     let text = report.to_string();
     let is_told = |line: &&str| line.starts_with("error") || line.starts_with("-->");
     let lines: Vec<&str> = text.lines().map(str::trim).filter(is_told).collect();
-    format!("bad configuration: {}", lines.join(" "))
+    lines.join(" ")
 }
 
 fn check(file: Option<&Path>, ports: Ports, peers: &[Peer], as_json: bool) -> ExitCode {

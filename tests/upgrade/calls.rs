@@ -447,6 +447,65 @@ fn an_upgrade_after_an_upgrade_works_and_keeps_the_calls_of_the_one_before() {
     ends(Call::begin(server.bob(Kind::Udp)).finish());
 }
 
+/// What a reload takes away is kept for the calls of the former process, too.
+#[test]
+fn a_listener_removed_by_a_reload_after_an_upgrade_stays_for_the_calls_of_both() {
+    for workers in [(2, 2), (3, 1)] {
+        let setup = |workers, udp: &str| Setup {
+            workers,
+            udp: udp.to_owned(),
+            ..Setup::default()
+        };
+        let mut server = Server::start(&setup(workers.0, "127.0.0.1:0"));
+        let calls: Vec<Call> = [Kind::Udp; 4]
+            .map(|kind| Call::begin(server.alice(kind)))
+            .into();
+        server.rewrite(&setup(workers.1, "127.0.0.1:0"));
+        server.upgrade();
+        let own = Call::begin(server.bob(Kind::Udp));
+        let mut idle = server.bob(Kind::Udp);
+        idle.challenge().expect("a nonce");
+        server.rewrite(&setup(workers.1, "127.0.0.2:0"));
+        server.signal(server.pid, "-HUP");
+        server.wait_for("reloaded");
+        let reply = idle.exchange(&allocate(&idle)).expect("an answer");
+        is_code(&reply, 508).expect("the listener takes no new calls");
+        calls.iter().for_each(|call| call.wait_for_more(100));
+        own.wait_for_more(100);
+        calls.into_iter().for_each(|call| ends(call.finish()));
+        assert_eq!(server.wait().code(), Some(0));
+        ends(own.finish());
+        server.wait_for("listener closed");
+    }
+}
+
+/// Listeners that came by a reload are numbered otherwise than those of a start.
+#[test]
+fn listeners_that_a_reload_added_are_handed_over_with_their_calls() {
+    let mut server = Server::start(&Setup::default());
+    let first = Call::begin(server.alice(Kind::Udp));
+    let other = Setup {
+        udp: "127.0.0.3:0".to_owned(),
+        ..Setup::default()
+    };
+    server.rewrite(&other);
+    server.signal(server.pid, "-HUP");
+    server.wait_for("reloaded");
+    let (_, ready) = server.admin("/readyz");
+    let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
+    let added = ready["udp"][0].as_str().expect("a listener").to_owned();
+    server.udp = Some(added.parse().expect("an address"));
+    let second = Call::begin(server.alice(Kind::Udp));
+    server.upgrade();
+    assert_eq!(server.udp.map(|addr| addr.to_string()), Some(added));
+    for call in [first, second] {
+        call.wait_for_more(100);
+        ends(call.finish());
+    }
+    assert_eq!(server.wait().code(), Some(0));
+    ends(Call::begin(server.bob(Kind::Udp)).finish());
+}
+
 /// Who serves in between is nobody's business: not one connection may be refused or left waiting.
 #[test]
 fn no_connection_is_lost_while_processes_change() {

@@ -50,8 +50,11 @@ fn a_bad_configuration_fails_the_upgrade_and_the_log_says_what_is_wrong() {
     server.dir.write("relay.toml", &broken);
     server.signal(server.pid, "-USR2");
     let line = server.wait_for("upgrade failed; this process serves on");
-    assert!(line.contains("server.workers"), "{line}");
     assert!(line.contains(&format!("pid={}", server.pid)), "{line}");
+    assert!(line.contains("its configuration has problems"), "{line}");
+    // The new process's own report has a line for each of these.
+    let report = server.wait_for("server.workers` is not a number of workers --> ");
+    assert!(report.contains("relay.toml:3"), "{report}");
     assert_as_before(&mut server, &mut call);
     assert_eq!(server.metric("relayd_upgrades_total", "failed"), 1.0);
     // Mended, it works.

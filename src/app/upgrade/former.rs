@@ -58,6 +58,8 @@ enum Error {
     },
     #[error("the new process cannot start: {error}")]
     Refused { error: String },
+    #[error("the new process cannot start: its configuration has problems, see `relayd check`")]
+    BadConfiguration { report: String },
     #[error(
         "the new process ended ({}) before it served; what it printed stands before this",
         how(status)
@@ -136,11 +138,15 @@ fn refusal(running: &Running) -> Option<String> {
 fn failed(running: &Running, cause: &Error) -> Outcome {
     running.upgrades.count(|counts| counts.failed += 1);
     let pid = std::process::id();
-    let why = match std::error::Error::source(cause) {
+    if let Error::BadConfiguration { report } = cause {
+        error!(pid, %cause, %report, "upgrade failed; this process serves on");
+        return Outcome::Kept;
+    }
+    let cause = match std::error::Error::source(cause) {
         Some(source) => format!("{cause}: {source}"),
         None => cause.to_string(),
     };
-    error!(pid, %why, "upgrade failed; this process serves on");
+    error!(pid, %cause, "upgrade failed; this process serves on");
     Outcome::Kept
 }
 
@@ -337,6 +343,7 @@ impl Conversation {
         let heard = receive(&self.channel).map_err(|error| self.told(error))?;
         match heard.ok_or(Error::Ended { status: None })? {
             (Message::Failed { error }, _) => Err(Error::Refused { error }),
+            (Message::BadConfiguration { report }, _) => Err(Error::BadConfiguration { report }),
             other => Ok(other),
         }
     }

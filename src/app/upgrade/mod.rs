@@ -43,6 +43,8 @@ enum Message {
     },
     /// Successor: it cannot start.
     Failed { error: String },
+    /// Successor: it cannot start with its configuration. The report quotes the file.
+    BadConfiguration { report: String },
     /// Former: no listener is read there any more. Descriptors: those of the reservations.
     Go { reservations: Vec<Reservation> },
     /// Successor: every listener is served.

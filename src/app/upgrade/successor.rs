@@ -171,7 +171,7 @@ impl Former {
         upgrades.count(|counts| counts.done += 1);
         upgrades.set_former(Some(former));
         send(&self.channel, &Message::Serving, &[]).context("cannot reach the former process")?;
-        info!(pid = own, former, from = %self.offer.version, "upgraded: this process serves, the former one finishes its calls");
+        info!(pid = own, former, version = %self.offer.version, "upgraded: this process serves, the former one finishes its calls");
         self.channel.set_patience(None)?;
         let upgrades = upgrades.clone();
         let watch = move || {
@@ -194,6 +194,11 @@ pub struct Ear(Arc<Channel>);
 impl Ear {
     pub fn refuse(&self, error: &str) {
         refuse(&self.0, error);
+    }
+
+    pub fn refuse_configuration(&self, report: String) {
+        // It hears of the end in any case.
+        let _ = send(&self.0, &Message::BadConfiguration { report }, &[]);
     }
 }
 
