@@ -104,6 +104,13 @@ pub enum Transport {
 }
 
 impl Transport {
+    pub const ALL: [Self; 3] = [Self::Udp, Self::Tcp, Self::Tls];
+
+    /// Place in `ALL`, and in arrays of counters.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// Metric label and log text.
     pub fn label(self) -> &'static str {
         match self {

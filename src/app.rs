@@ -4,6 +4,7 @@
 //! `current_thread` runtime each, with listeners of its own), and the main thread (signals, admin).
 //! Nothing is served before everything that can fail has succeeded.
 
+mod control;
 mod credentials;
 mod reload;
 mod signalling;
@@ -24,6 +25,7 @@ use start::Bound;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -65,7 +67,7 @@ fn run(config: Config, source: Source, mut former: Option<Former>) -> anyhow::Re
         None => Inherited::from_service_manager(&Variables::read())
             .context("socket activation (LISTEN_FDS)")?,
     };
-    let log = telemetry::init(&config.log).context("cannot set up the log")?;
+    let log = Arc::new(telemetry::init(&config.log).context("cannot set up the log")?);
     let manager = Rc::new(Manager::new(
         |name| std::env::var_os(name),
         std::process::id(),
@@ -79,7 +81,7 @@ fn run(config: Config, source: Source, mut former: Option<Former>) -> anyhow::Re
     let served = tasks.block_on(&runtime, async {
         let mut signals = Signals::new()?;
         let (mut reloader, reloads) = Reloader::new();
-        let mut running = bound.start(&source, reloads)?;
+        let mut running = bound.start(&source, &log, reloads)?;
         let mut watch = Watch::new();
         watchdog::spawn(Rc::clone(&manager), running.threads());
         manager.ready("serving");

@@ -1,6 +1,7 @@
 //! relayd: a TURN/STUN server and an HTTPS/WSS reverse proxy in one process. ARCHITECTURE.md is the map.
 
 pub mod accepted;
+pub mod acme;
 pub mod addr;
 pub mod admin;
 pub mod app;

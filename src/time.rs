@@ -24,7 +24,7 @@ impl Now {
         self.unix.as_secs()
     }
 
-    /// Time since 1970 (UTC): what a log line is stamped with.
+    /// Time since 1970 (UTC): what a log line and an answer of the admin listener are stamped with.
     pub fn unix(self) -> Duration {
         self.unix
     }

@@ -9,6 +9,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "acme",
             "admin",
             "check",
             "cli",
@@ -53,6 +54,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "check",
         &[
+            "acme",
             "config",
             "credentials",
             "io",
@@ -68,6 +70,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
+            "acme",
             "admin",
             "credentials",
             "io",
@@ -80,6 +83,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "external_ip",
         ],
     ),
+    ("acme", &["sys", "tls"]),
     ("catalogue", &["proxy"]),
     ("credentials", &["limits", "turn"]),
     ("first_try", &["config", "snippet", "sys"]),
@@ -89,7 +93,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("io", &["limits", "stun", "sys", "turn"]),
     ("listen", &["limits", "sys", "tls"]),
     ("proxy", &["limits", "sys"]),
-    ("admin", &["metrics", "sys"]),
+    ("admin", &["metrics", "sys"]), // what it asks of the others it asks by a trait
     ("turn", &["limits", "stun"]),
     ("tls", &["sys"]),
     ("metrics", &["sys"]),

@@ -86,7 +86,7 @@ make_root_directory() {
 # apt gives what its release holds; the versions in use are printed below.
 install_packages() {
     local wanted=() commands=(
-        turnutils_uclient:coturn nginx:nginx-light chromium:chromium firefox-esr:firefox-esr h2load:nghttp2-client certutil:libnss3-tools
+        turnutils_uclient:coturn nginx:nginx-light chromium:chromium firefox-esr:firefox-esr h2load:nghttp2-client certutil:libnss3-tools pebble:pebble
         ip:iproute2 unshare:util-linux setpriv:util-linux systemd-analyze:systemd openssl:openssl git:git cc:gcc python3:python3-minimal
         mmdebstrap:mmdebstrap setcap:libcap2-bin strip:binutils dpkg-shlibdeps:dpkg-dev xz:xz-utils
     )
@@ -139,7 +139,7 @@ print_versions() {
     for package in playwright-core puppeteer-core ws; do
         echo "$package $(node -p "require('./tests/browser/node_modules/$package/package.json').version")"
     done
-    local debian=(coturn nginx-light chromium firefox-esr nghttp2-client libnss3-tools iproute2 openssl)
+    local debian=(coturn nginx-light chromium firefox-esr nghttp2-client libnss3-tools pebble iproute2 openssl)
     dpkg-query -W -f '${Package} ${Version}\n' "${debian[@]}" 2>/dev/null || true
 }
 

@@ -1,20 +1,26 @@
-//! A small HTTP/1.1 server: GET, HEAD and one POST, one request a connection, everything bounded.
+//! A small HTTP/1.1 server: one request a connection, everything bounded.
 
-use super::{AdminState, Reloaded, Settings};
-use crate::metrics;
+use super::access::Judgement;
+use super::answer::{Fault, Reply};
+use super::query::Query;
+use super::routes::{self, Call, Found, OPEN};
+use super::{AdminState, Settings, guard};
+use crate::sys::clock;
 use crate::sys::inherit::{Inherited, Purpose};
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, request};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -24,17 +30,25 @@ use tokio::time::{sleep, timeout};
 
 /// From accept to the last byte of the answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the part of the server that is asked.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 /// Connections at once; more wait in the backlog.
 const CONNECTIONS_MAX: usize = 64;
+/// Of these, connections of one address that is not this machine's: so that no stranger keeps the operator out.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
 /// Longest request head, in bytes.
 const HEADER_BYTES_MAX: usize = 8 << 10;
+/// Longest request body, in bytes.
+const BODY_BYTES_MAX: usize = 16 << 10;
+/// What is read and thrown away of a longer one, so that its sender reads the answer before a reset.
+const BODY_BYTES_SKIPPED: usize = 1 << 20;
 /// Pause after an accept that failed.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     #[error(
-        "the admin listener {address} would be open to the network without authentication; use a loopback address such as 127.0.0.1:{}",
+        "the admin listener {address} would be open to the network without authentication; set admin.token, or use a loopback address such as 127.0.0.1:{}",
         address.port()
     )]
     Exposed { address: SocketAddr },
@@ -75,7 +89,7 @@ impl Admin {
         let Some(address) = settings.listen else {
             return Ok(None);
         };
-        if !address.ip().to_canonical().is_loopback() {
+        if settings.token.is_none() && !address.ip().to_canonical().is_loopback() {
             return Err(BindError::Exposed { address });
         }
         let failed = |source| BindError::Socket {
@@ -139,18 +153,22 @@ impl Admin {
             }
         };
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let addresses = Arc::new(PerAddress::default());
         loop {
             let place = Arc::clone(&places)
                 .acquire_owned()
                 .await
                 .expect("the semaphore is never closed");
             match listener.accept().await {
-                Ok((stream, _)) => {
-                    let state = Arc::clone(&state);
-                    connections.spawn(async move {
-                        let _place = place;
-                        connection(stream, state).await;
-                    });
+                Ok((stream, client)) => {
+                    // Closed without a word: it has been shown enough of them.
+                    if let Some(entry) = addresses.enter(client.ip().to_canonical()) {
+                        let state = Arc::clone(&state);
+                        connections.spawn(async move {
+                            let _held = (place, entry);
+                            connection(stream, client, state).await;
+                        });
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept admin connections");
@@ -199,16 +217,52 @@ impl Drop for Running {
     }
 }
 
-async fn connection(stream: TcpStream, state: Arc<AdminState>) {
-    let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let state = Arc::clone(&state);
-        async move {
-            let (method, path) = (request.method(), request.uri().path());
-            Ok::<_, Infallible>(match (method, path) {
-                (&Method::POST, "/reload") => reload(&state).await,
-                _ => answer(method, path, &state),
-            })
+/// Open connections of addresses that are not loopback.
+#[derive(Default)]
+struct PerAddress {
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// One connection's share; given back when it is dropped.
+struct Entry(Option<(Arc<PerAddress>, IpAddr)>);
+
+impl PerAddress {
+    fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Entry> {
+        if ip.is_loopback() {
+            return Some(Entry(None));
         }
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(ip).or_insert(0);
+        if *count >= CONNECTIONS_PER_ADDRESS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Entry(Some((Arc::clone(self), ip))))
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let Some((addresses, ip)) = self.0.take() else {
+            return;
+        };
+        let mut open = addresses
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&ip);
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, client: SocketAddr, state: Arc<AdminState>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(answer(request, client, state).await) }
     });
     let serving = http1::Builder::new()
         .keep_alive(false)
@@ -223,68 +277,125 @@ async fn connection(stream: TcpStream, state: Arc<AdminState>) {
     }
 }
 
-/// The report of `relayd check` with what has changed; 422: the file is not in force.
-async fn reload(state: &AdminState) -> Response<Full<Bytes>> {
-    match state.reload().await {
-        Some(Reloaded { ok: true, report }) => json(StatusCode::OK, report),
-        Some(Reloaded { ok: false, report }) => json(StatusCode::UNPROCESSABLE_ENTITY, report),
-        None => {
-            let body = r#"{"error":"not now: the server starts or stops"}"#;
-            json(StatusCode::SERVICE_UNAVAILABLE, body.to_owned())
+/// Answers one request, counts it, and writes a line if it was to change something.
+async fn answer(request: Request<Incoming>, client: SocketAddr, state: Arc<AdminState>) -> Reply {
+    let (parts, body) = request.into_parts();
+    let found = routes::find(&parts.method, parts.uri.path());
+    let (route, id) = match &found {
+        Found::Route(route, id) => (route.path, id.clone()),
+        Found::OtherMethods { path, .. } => (*path, None),
+        Found::Nothing => ("other", None),
+    };
+    let answered = timeout(
+        ANSWER_TIMEOUT,
+        carry_out(&parts, body, client, &state, found),
+    );
+    let answered = answered.await.unwrap_or(Err(Fault::TimedOut));
+    let reply = answered.unwrap_or_else(|fault| fault.reply());
+    let (method, status) = (method_label(&parts.method), reply.status().as_u16());
+    state.counts.count(route, method, status);
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        log_change(client, method, route, id.as_deref(), status);
+    }
+    reply
+}
+
+/// A line for each request that was to change something. Of those that were not let in only the count is kept, unless
+/// somebody looks closer: a stranger must not fill the log.
+fn log_change(client: SocketAddr, method: &str, route: &str, id: Option<&str>, status: u16) {
+    match status {
+        401 | 403 | 429 => {
+            tracing::debug!(asked_by = %client, method, route, id, status, "admin request refused");
         }
+        _ => tracing::info!(asked_by = %client, method, route, id, status, "admin request"),
     }
 }
 
-fn answer(method: &Method, path: &str, state: &AdminState) -> Response<Full<Bytes>> {
-    if !matches!(
-        path,
-        "/healthz" | "/readyz" | "/metrics" | "/version" | "/reload"
-    ) {
-        let body = r#"{"error":"not found","paths":["/healthz","/readyz","/metrics","/version","/reload"]}"#;
-        return json(StatusCode::NOT_FOUND, body.to_owned());
+async fn carry_out(
+    parts: &request::Parts,
+    body: Incoming,
+    client: SocketAddr,
+    state: &Arc<AdminState>,
+    found: Found,
+) -> Result<Reply, Fault> {
+    admit(parts, client.ip(), state)?;
+    guard::check_origin(&parts.method, &parts.headers)?;
+    let (route, id) = match found {
+        Found::Route(route, id) => (route, id),
+        Found::OtherMethods { allow, .. } => return Err(Fault::MethodNotAllowed { allow }),
+        Found::Nothing => return Err(Fault::NoSuchPath),
+    };
+    let body = match route.method {
+        "GET" => Bytes::new(),
+        _ => read(parts, body).await?,
+    };
+    let call = Call {
+        state: Arc::clone(state),
+        id,
+        query: Query::parse(parts.uri.query())?,
+        headers: parts.headers.clone(),
+        body,
+    };
+    (route.handle)(call).await
+}
+
+/// Whether the request may be looked at: it brings the token or needs none.
+fn admit(parts: &request::Parts, client: IpAddr, state: &AdminState) -> Result<(), Fault> {
+    let Some(token) = state.token() else {
+        return guard::check_host(&parts.uri, &parts.headers);
+    };
+    if OPEN.contains(&parts.uri.path()) {
+        return Ok(());
     }
-    if path == "/reload" || *method != Method::GET && *method != Method::HEAD {
-        let body = r#"{"error":"method not allowed"}"#.to_owned();
-        let mut response = json(StatusCode::METHOD_NOT_ALLOWED, body);
-        let allow = HeaderValue::from_static(match path {
-            "/reload" => "POST",
-            _ => "GET, HEAD",
-        });
-        response.headers_mut().insert(ALLOW, allow);
-        return response;
+    let now = clock::now().instant();
+    let judgement = state.access.judge(token, &parts.headers, client, now);
+    let fault = match judgement {
+        Judgement::Good => return Ok(()),
+        Judgement::Missing | Judgement::Wrong => Fault::Unauthorized,
+        Judgement::Limited => Fault::TooManyFailures,
+    };
+    state.counts.count_failure(judgement);
+    tracing::debug!(%client, ?judgement, "admin request without the token");
+    Err(fault)
+}
+
+/// Reads a body of at most [`BODY_BYTES_MAX`].
+async fn read(parts: &request::Parts, mut body: Incoming) -> Result<Bytes, Fault> {
+    let announced = parts.headers.get(CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let limited = Limited::new(&mut body, BODY_BYTES_MAX);
+    let read = match announced {
+        Some(length) if length > BODY_BYTES_MAX as u64 => Err(Fault::BodyTooLarge),
+        _ => match limited.collect().await {
+            Ok(whole) => Ok(whole.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(Fault::BodyTooLarge),
+            Err(_) => Err(Fault::bad("the request body broke off")),
+        },
+    };
+    if read == Err(Fault::BodyTooLarge) {
+        skip(body).await;
     }
-    match path {
-        "/readyz" => {
-            let (ready, body) = state.readiness();
-            let status = match ready {
-                true => StatusCode::OK,
-                false => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            json(status, body)
-        }
-        "/metrics" => respond(
-            StatusCode::OK,
-            metrics::CONTENT_TYPE,
-            state.metrics().encode(),
-        ),
-        "/version" => {
-            let version = env!("CARGO_PKG_VERSION");
-            json(StatusCode::OK, format!(r#"{{"version":"{version}"}}"#))
-        }
-        // `/healthz`: that somebody answers is the answer.
-        _ => json(StatusCode::OK, r#"{"healthy":true}"#.to_owned()),
+    read
+}
+
+/// The methods that routes have; another one is the client's word and no label.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        _ => "other",
     }
 }
 
-fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    respond(status, "application/json", body)
-}
-
-fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+async fn skip(mut body: Incoming) {
+    let mut skipped = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        skipped += frame.data_ref().map_or(0, Bytes::len);
+        if skipped > BODY_BYTES_SKIPPED {
+            return;
+        }
+    }
 }

@@ -1,10 +1,17 @@
-//! What the admin listener tells: the phase of the server's life, its addresses, its metrics.
+//! What the admin listener tells: the phase of the server's life, its addresses, its metrics, and whom to ask for the rest.
 
+use super::access::{Access, TokenHash};
+use super::control::Control;
+use super::{Counts, Settings};
+use crate::entropy::Entropy;
 use crate::metrics::Metrics;
-use arc_swap::ArcSwap;
+use crate::secret::Secret;
+use crate::sys::clock;
+use crate::sys::rng::SystemRng;
+use arc_swap::ArcSwapOption;
 use serde::Serialize;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 /// The listeners with their real ports.
@@ -28,37 +35,79 @@ pub struct Reloaded {
 }
 
 /// Written by `app` as the server starts, serves and drains; read by every request.
-#[derive(Debug)]
 pub struct AdminState {
-    phase: ArcSwap<Phase>,
+    phase: Mutex<Phase>,
     metrics: Arc<Metrics>,
+    pub(super) counts: Counts,
+    pub(super) access: Access,
+    token: ArcSwapOption<TokenHash>,
+    control: OnceLock<Arc<dyn Control>>,
     reloads: OnceLock<mpsc::Sender<ReloadRequest>>,
+    certificate: OnceLock<Certificate>,
 }
 
-#[derive(Debug)]
+/// Tells what is served where certificates are obtained by relayd itself.
+type Certificate = Box<dyn Fn() -> Option<&'static str> + Send + Sync>;
+
+#[derive(Clone, Debug)]
 enum Phase {
     Starting,
     Ready(Addresses),
-    Draining,
+    /// Drained by the operator, who may take it back.
+    Draining(Addresses),
+    /// On its way to the end.
+    Stopping,
 }
+
+/// The server stops: what the operator asked for comes too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stopping;
 
 /// The body of `/readyz`.
 #[derive(Serialize)]
-struct Readiness<'a> {
+struct Readiness {
     ready: bool,
     state: &'static str,
+    /// "stand-in" does not make a server unready: the certificate comes over its port, once it is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<&'static str>,
     #[serde(flatten)]
-    addresses: Option<&'a Addresses>,
+    addresses: Option<Addresses>,
 }
 
 impl AdminState {
-    /// A server that is starting.
-    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self {
-            phase: ArcSwap::from_pointee(Phase::Starting),
+    /// A server that is starting. `counts` are registered by the caller.
+    pub fn new(metrics: Arc<Metrics>, counts: Counts, settings: &Settings) -> Arc<Self> {
+        let mut seed = [0; 8];
+        SystemRng.fill(&mut seed);
+        let state = Self {
+            phase: Mutex::new(Phase::Starting),
             metrics,
+            counts,
+            access: Access::new(clock::now().instant(), u64::from_ne_bytes(seed)),
+            token: ArcSwapOption::empty(),
+            control: OnceLock::new(),
             reloads: OnceLock::new(),
-        })
+            certificate: OnceLock::new(),
+        };
+        state.set_token(settings.token.as_ref());
+        Arc::new(state)
+    }
+
+    /// Puts another token in force. Only a loopback listener may be left without one, which is the caller's to see to.
+    pub fn set_token(&self, token: Option<&Secret>) {
+        self.token.store(token.map(TokenHash::of).map(Arc::new));
+    }
+
+    /// Whom to ask; once, before [`ready`](Self::ready).
+    pub fn set_control(&self, control: Arc<dyn Control>) {
+        let first = self.control.set(control).is_ok();
+        debug_assert!(first, "a server has one control");
+    }
+
+    /// For `/readyz`; the first one stays.
+    pub fn set_certificate(&self, tell: impl Fn() -> Option<&'static str> + Send + Sync + 'static) {
+        let _ = self.certificate.set(Box::new(tell));
     }
 
     /// Who reloads; set once.
@@ -74,34 +123,79 @@ impl AdminState {
         answer.await.ok()
     }
 
-    /// Every listener is open and served.
+    /// Every listener is open and served, or others are after a reload, which takes no drain back.
     pub fn ready(&self, addresses: Addresses) {
-        self.phase.store(Arc::new(Phase::Ready(addresses)));
+        let mut phase = self.phase();
+        *phase = match &*phase {
+            Phase::Starting | Phase::Ready(_) => Phase::Ready(addresses),
+            Phase::Draining(_) => Phase::Draining(addresses),
+            Phase::Stopping => Phase::Stopping,
+        };
     }
 
-    /// New clients are refused; load balancers should look elsewhere.
+    /// The server stops: load balancers should look elsewhere, and no request brings it back.
     pub fn drain(&self) {
-        self.phase.store(Arc::new(Phase::Draining));
+        *self.phase() = Phase::Stopping;
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Whether the server is ready, and the JSON that says so.
-    pub(super) fn readiness(&self) -> (bool, String) {
-        let phase = self.phase.load();
-        let (ready, state, addresses) = match &**phase {
+    pub(super) fn token(&self) -> Option<TokenHash> {
+        self.token.load().as_deref().copied()
+    }
+
+    /// `None` while the server starts.
+    pub(super) fn control(&self) -> Option<&Arc<dyn Control>> {
+        self.control.get()
+    }
+
+    /// Drains or accepts again, by `carry_out`. Under the lock, so that a stop that comes meanwhile has the last word.
+    pub(super) fn set_draining(
+        &self,
+        draining: bool,
+        carry_out: impl FnOnce(),
+    ) -> Result<(), Stopping> {
+        let mut phase = self.phase();
+        let addresses = match &*phase {
+            Phase::Ready(addresses) | Phase::Draining(addresses) => addresses.clone(),
+            Phase::Starting | Phase::Stopping => return Err(Stopping),
+        };
+        carry_out();
+        *phase = match draining {
+            true => Phase::Draining(addresses),
+            false => Phase::Ready(addresses),
+        };
+        Ok(())
+    }
+
+    /// Whether it drains, and whether that is for good.
+    pub(super) fn draining(&self) -> (bool, bool) {
+        match &*self.phase() {
+            Phase::Starting | Phase::Ready(_) => (false, false),
+            Phase::Draining(_) => (true, false),
+            Phase::Stopping => (true, true),
+        }
+    }
+
+    /// Whether the server is ready, and what says so, with the listeners' addresses.
+    pub(super) fn readiness(&self) -> (bool, impl Serialize + use<>) {
+        let (ready, state, addresses) = match self.phase().clone() {
             Phase::Starting => (false, "starting", None),
             Phase::Ready(addresses) => (true, "ready", Some(addresses)),
-            Phase::Draining => (false, "draining", None),
+            Phase::Draining(_) | Phase::Stopping => (false, "draining", None),
         };
         let readiness = Readiness {
             ready,
             state,
+            certificate: self.certificate.get().and_then(|tell| tell()),
             addresses,
         };
-        let json = serde_json::to_string(&readiness).expect("strings and addresses are JSON");
-        (ready, json)
+        (ready, readiness)
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

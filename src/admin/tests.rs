@@ -62,7 +62,7 @@ fn metrics_are_openmetrics_text() {
 #[test]
 fn head_has_the_length_and_no_body() {
     let server = Server::start();
-    let response = server.send(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    let response = server.send(b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(response.status, 200);
     assert!(
         response.head.contains("content-length: 16"),
@@ -77,11 +77,12 @@ fn other_paths_and_methods_are_errors_in_json() {
     let server = Server::start();
     let missing = server.get("/nothing");
     assert_eq!(missing.status, 404);
-    assert_eq!(missing.json()["error"], "not found");
-    let post = server.send(b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(missing.json()["error"]["code"], "not_found");
+    let post =
+        server.send(b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(post.status, 405);
     assert!(post.head.contains("allow: GET, HEAD"), "{}", post.head);
-    assert_eq!(post.json()["error"], "method not allowed");
+    assert_eq!(post.json()["error"]["code"], "method_not_allowed");
 }
 
 #[test]
@@ -111,6 +112,7 @@ fn any_address_but_loopback_is_refused_with_the_way_out() {
     for address in ["0.0.0.0:9641", "[::]:9641", "192.0.2.1:9641"] {
         let settings = Settings {
             listen: Some(address.parse().expect("an address")),
+            ..Settings::default()
         };
         let error = Admin::bind(&settings).expect_err(address);
         assert!(matches!(error, BindError::Exposed { .. }), "{error:?}");
@@ -124,6 +126,7 @@ fn port_in_use_is_named() {
     let address = other.local_addr().expect("bound");
     let error = Admin::bind(&Settings {
         listen: Some(address),
+        ..Settings::default()
     })
     .expect_err("it is in use");
     assert!(error.to_string().contains(&address.to_string()), "{error}");
@@ -136,9 +139,12 @@ fn port_in_use_is_named() {
 #[test]
 fn switched_off_is_nothing() {
     assert!(
-        Admin::bind(&Settings { listen: None })
-            .expect("nothing to bind")
-            .is_none()
+        Admin::bind(&Settings {
+            listen: None,
+            ..Settings::default()
+        })
+        .expect("nothing to bind")
+        .is_none()
     );
 }
 
@@ -174,11 +180,12 @@ impl Server {
     fn start() -> Self {
         let settings = Settings {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            ..Settings::default()
         };
         let admin = Admin::bind(&settings).expect("loopback").expect("on");
         let address = admin.address();
         assert_ne!(address.port(), 0);
-        let state = AdminState::new(Arc::new(Metrics::new()));
+        let state = AdminState::new(Arc::new(Metrics::new()), Counts::default(), &settings);
         let running = admin.start(Arc::clone(&state)).expect("a thread");
         Self {
             address,
@@ -188,7 +195,7 @@ impl Server {
     }
 
     fn get(&self, path: &str) -> Answer {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
     }
 
     fn send(&self, request: &[u8]) -> Answer {

@@ -134,6 +134,8 @@ async fn reload_file(
     let mut new = file.clone();
     config::keep_restart_only(&running.file, &mut new);
     let restart_only = config::changes(&new, &file);
+    let kept = restart_only.iter().map(|change| change.key);
+    new.shown.keep(&running.file.shown, kept);
     let mut changes = config::changes(&running.file, &new);
     let mut complete = new.clone();
     running.facts.complete(&mut complete);

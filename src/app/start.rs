@@ -1,12 +1,14 @@
 //! Bind, then start: everything that can fail fails before anything is served.
 
 use super::Source;
+use super::control::Control;
 use super::credentials::{self, Hook};
 use super::reload;
 use super::signalling::{self, Pulse};
 use super::upgrade::Upgrades;
 use super::upgrade::successor::{Former, Taken};
 use super::watchdog::Threads;
+use crate::acme::{self, Acme};
 use crate::addr::Family;
 use crate::admin::{self, Addresses, Admin, AdminState, ReloadRequest};
 use crate::check;
@@ -118,6 +120,7 @@ impl Bound {
     pub fn start(
         mut self,
         source: &Source,
+        log: &Arc<telemetry::Handle>,
         reloads: mpsc::Sender<ReloadRequest>,
     ) -> anyhow::Result<Running> {
         let addresses = Addresses {
@@ -163,8 +166,26 @@ impl Bound {
         service.metrics().register(metrics.registry_mut());
         upgrades.register(metrics.registry_mut());
         telemetry::register_metrics(metrics.registry_mut());
-        let admin_state = AdminState::new(Arc::new(metrics));
+        if self.config.admin.coturn_metrics {
+            media.coturn_metrics().register(metrics.registry_mut());
+        }
+        let acme_metrics = acme::Metrics::default();
+        acme_metrics.register(metrics.registry_mut());
+        let admin_counts = admin::Counts::default();
+        admin_counts.register(metrics.registry_mut());
+        let admin_state = AdminState::new(Arc::new(metrics), admin_counts, &self.config.admin);
+        let control = Control::new(
+            media.clone(),
+            Arc::clone(&self.proxy),
+            Arc::clone(&listen_shared),
+            Arc::clone(log),
+            &addresses,
+            &self.config,
+        );
+        admin_state.set_control(Arc::clone(&control) as Arc<dyn admin::Control>);
         admin_state.set_reloads(reloads);
+        let of_readyz = Arc::clone(&tls);
+        admin_state.set_certificate(move || of_readyz.load().as_ref()?.standing());
         let admin = match self.admin {
             Some(admin) => Some(
                 admin
@@ -223,6 +244,9 @@ impl Bound {
             // A reader that went away is no reason not to serve.
             let _ = writeln!(std::io::stdout().lock(), "{banner}");
         }
+        let mut acme = Acme::new(acme_metrics);
+        acme.replace(self.config.acme.as_ref(), tls.load_full())
+            .context("cannot start the thread that obtains certificates")?;
         admin_state.ready(addresses.clone());
         if let Some(former) = former {
             former.serving(&upgrades)?;
@@ -234,6 +258,7 @@ impl Bound {
             addresses,
             credentials: service,
             tls,
+            acme: Some(acme),
             media,
             turn: self.turn,
             streams,
@@ -245,6 +270,7 @@ impl Bound {
             admin_state,
             admin,
             stopped,
+            control,
             draining,
             ended,
             threads,
@@ -296,7 +322,8 @@ pub fn bind_listeners(
 /// What a client will trip over: logged at every start, not only by `relayd check`.
 pub fn warn_of_certificate(config: &Config) {
     let Some(settings) = &config.tls else { return };
-    if matches!(settings.source, CertificateSource::SelfSigned { .. }) {
+    // A self-signed one is expected to be refused; of a managed one `acme` speaks itself.
+    if !matches!(settings.source, CertificateSource::Files { .. }) {
         return;
     }
     if let Ok(inspection) = tls::inspect(settings, &config.domain, clock::now().unix_s()) {
@@ -469,6 +496,8 @@ pub struct Running {
     pub addresses: Addresses,
     pub credentials: Arc<Service>,
     pub tls: listen::Tls,
+    /// `None` once it drains.
+    pub acme: Option<Acme>,
     pub media: MediaHandle,
     pub streams: StreamListeners,
     admin_address: Option<SocketAddr>,
@@ -480,6 +509,7 @@ pub struct Running {
     pub admin_state: Arc<AdminState>,
     pub admin: Option<admin::Running>,
     stopped: watch::Sender<bool>,
+    pub control: Arc<Control>,
     draining: watch::Sender<bool>,
     ended: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -516,7 +546,9 @@ impl Running {
     }
 
     /// Stops accepting and refuses new allocations; what runs goes on.
-    pub fn drain(&self) {
+    pub fn drain(&mut self) {
+        // No validation would reach this process; and its turn is over for another one that takes its place.
+        self.acme = None;
         self.admin_state.drain();
         self.media.drain();
         self.stopped.send_replace(true);
@@ -525,6 +557,8 @@ impl Running {
 
     /// Leaves everything new to another process; what is here goes on, and may begin new calls on its connections.
     pub fn hand_over(&mut self) {
+        // Validations reach the other process, whose turn it is.
+        self.acme = None;
         self.listen.hand_over();
         self.stopped.send_replace(true);
         if let Some(admin) = self.admin.take() {

@@ -4,6 +4,7 @@
 
 mod text;
 
+use crate::acme;
 use crate::addr::Family;
 use crate::config::{Config, Loaded, Machine, Problem, Report, show_duration, show_size};
 use crate::credentials::{self, JwtKey};
@@ -36,6 +37,8 @@ pub struct Plan {
     pub listeners: Vec<Listener>,
     pub proxy_protocol_from: Vec<String>,
     pub certificate: Option<Certificate>,
+    /// Whom relayd asks for certificates itself; `None`: nobody.
+    pub acme: Option<Authority>,
     pub relay: Relay,
     pub credentials: Credentials,
     /// `POST /credentials`; `None`: off.
@@ -65,6 +68,19 @@ pub struct Certificate {
     pub not_after: i64,
     pub expires: String,
     pub days_left: i64,
+}
+
+/// What is asked of a certificate authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Authority {
+    pub directory: String,
+    pub names: Vec<String>,
+    pub contact: Vec<String>,
+    pub external_account: bool,
+    pub profile: Option<String>,
+    /// Listeners that its validation can come to.
+    pub validated_on: Vec<SocketAddr>,
+    pub folder: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -201,6 +217,7 @@ impl Plan {
             listeners: listeners(config),
             proxy_protocol_from: texts(&config.listen.proxy_protocol_from),
             certificate: inspection.and_then(|i| certificate(config, i, machine.unix_s)),
+            acme: config.acme.as_ref().map(|acme| authority(config, acme)),
             relay: relay(config, machine),
             credentials: Credentials {
                 realm: config.turn.realm.clone(),
@@ -309,6 +326,9 @@ fn certificate(config: &Config, inspection: &Inspection, unix_s: u64) -> Option<
     let file = match &config.tls.as_ref()?.source {
         CertificateSource::Files { cert, .. } => Some(cert.display().to_string()),
         CertificateSource::SelfSigned { .. } => None,
+        CertificateSource::Managed { file, .. } => {
+            Some(file.display().to_string()).filter(|_| !inspection.is_self_signed())
+        }
     };
     let now = i64::try_from(unix_s).unwrap_or(i64::MAX);
     Some(Certificate {
@@ -319,6 +339,22 @@ fn certificate(config: &Config, inspection: &Inspection, unix_s: u64) -> Option<
         expires: date(inspection.not_after),
         days_left: inspection.not_after.saturating_sub(now).div_euclid(86_400),
     })
+}
+
+fn authority(config: &Config, acme: &acme::Settings) -> Authority {
+    let listeners = config.listen.tls.iter().chain(&config.listen.tcp);
+    Authority {
+        directory: acme.directory.clone(),
+        names: acme.names.clone(),
+        contact: acme.contact.clone(),
+        external_account: acme.external_account.is_some(),
+        profile: acme.profile.clone(),
+        validated_on: listeners
+            .copied()
+            .filter(|address| address.port() == acme::VALIDATION_PORT)
+            .collect(),
+        folder: acme.folder().display().to_string(),
+    }
 }
 
 /// `2026-01-31`, in UTC.

@@ -1,6 +1,6 @@
 //! The outcome of a check as text for a terminal.
 
-use super::{Certificate, Endpoint, Outcome, Plan, Relay, seconds};
+use super::{Authority, Certificate, Endpoint, Outcome, Plan, Relay, seconds};
 use crate::config::report;
 use std::fmt::{self, Formatter};
 
@@ -39,6 +39,9 @@ impl fmt::Display for Plan {
             Some(certificate) => self.certificate(f, certificate)?,
             None => writeln!(f, "certificate\n  none: no TLS")?,
         }
+        if let Some(authority) = &self.acme {
+            authority.fmt(f)?;
+        }
         self.turn(f)?;
         self.proxy(f)?;
         writeln!(f, "server")?;
@@ -56,6 +59,10 @@ impl Plan {
         writeln!(f, "certificate")?;
         match &certificate.file {
             Some(file) => writeln!(f, "  {file}")?,
+            None if self.acme.is_some() => writeln!(
+                f,
+                "  none yet: a self-signed stand-in, which clients refuse, until it is obtained"
+            )?,
             None => writeln!(f, "  self-signed, made at start")?,
         }
         item(f, "names", &certificate.names)?;
@@ -195,6 +202,32 @@ fn hosts(f: &mut Formatter<'_>, name: &str, hosts: &[String]) -> fmt::Result {
 }
 
 /// A line with a list; none for an empty list.
+impl fmt::Display for Authority {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "certificates asked for at {}", self.directory)?;
+        item(f, "for", &self.names)?;
+        item(f, "contact", &self.contact)?;
+        if let Some(profile) = &self.profile {
+            writeln!(f, "  profile: {profile}")?;
+        }
+        if self.external_account {
+            writeln!(f, "  bound to an external account")?;
+        }
+        match self.validated_on.is_empty() {
+            true => writeln!(
+                f,
+                "  validated on port 443 (TLS-ALPN-01): no listener here is on it"
+            )?,
+            false => {
+                let listeners: Vec<String> =
+                    self.validated_on.iter().map(ToString::to_string).collect();
+                item(f, "validated on (TLS-ALPN-01)", &listeners)?;
+            }
+        }
+        writeln!(f, "  kept in: {}", self.folder)
+    }
+}
+
 fn item(f: &mut Formatter<'_>, name: &str, values: &[String]) -> fmt::Result {
     if values.is_empty() {
         return Ok(());

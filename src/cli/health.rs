@@ -79,7 +79,7 @@ fn address(config: &Config) -> Result<SocketAddr, Report> {
     }
 }
 
-/// What the admin listener wants to see; on loopback it wants nothing.
-fn token(_: &Config) -> Option<&Secret> {
-    None
+/// What the admin listener wants to see, if it wants anything.
+fn token(config: &Config) -> Option<&Secret> {
+    config.admin.token.as_ref()
 }

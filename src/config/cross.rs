@@ -132,6 +132,17 @@ fn tls_without_certificate(reader: &Reader, parts: &Parts) {
     if parts.tls.settings.is_some() || parts.tls.failed {
         return;
     }
+    if parts.tls.acme.unagreed {
+        reader.push(
+            Draft::error(
+                "`tls.acme` has names, but no `terms_agreed = true`",
+                "an authority gives certificates to those who agree to its terms of service",
+            )
+            .at(parts.tls.acme.span.clone())
+            .help("read the terms that the directory names (Let's Encrypt: https://letsencrypt.org/repository/), then add terms_agreed = true to [tls.acme]"),
+        );
+        return;
+    }
     let label = if parts.listen.tls_given {
         "this listener needs a certificate".to_owned()
     } else {
@@ -144,7 +155,7 @@ fn tls_without_certificate(reader: &Reader, parts: &Parts) {
         Draft::error("`listen.tls` has listeners, but there is no certificate", label)
             .at(first.span.clone().or_else(|| parts.tls.span.clone()))
             .help(
-                "set cert = \"fullchain.pem\" and key = \"privkey.pem\" in [tls]; self_signed = true for a test; tls = [] in [listen] for none",
+                "set cert = \"fullchain.pem\" and key = \"privkey.pem\" in [tls]; or terms_agreed = true in [tls.acme]; self_signed = true for a test; tls = [] in [listen] for none",
             ),
     );
 }

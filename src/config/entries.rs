@@ -3,6 +3,7 @@
 //! Secrets are compared and never shown: a user or a secret was added, changed or removed, nothing more.
 
 use super::{Config, show_duration, show_size};
+use crate::acme;
 use crate::credentials::JwtKey;
 use crate::proxy::allowlist::lines;
 use crate::secret::Secret;
@@ -55,7 +56,11 @@ pub fn keep_restart_only(running: &Config, new: &mut Config) {
     new.io.relay_ports = running.io.relay_ports;
     new.io.relay_buffer_bytes = running.io.relay_buffer_bytes;
     new.io.listener_buffer_bytes = running.io.listener_buffer_bytes;
-    new.admin.clone_from(&running.admin);
+    new.admin.coturn_metrics = running.admin.coturn_metrics;
+    // Another address may be another need for a token: they come together.
+    if new.admin.listen != running.admin.listen {
+        new.admin.clone_from(&running.admin);
+    }
     match (
         running.external_ip_stun.is_empty(),
         new.external_ip_stun.is_empty(),
@@ -73,11 +78,15 @@ pub fn keep_restart_only(running: &Config, new: &mut Config) {
 fn entries(config: &Config) -> Vec<(&'static str, Value)> {
     let mut entries = server_and_listen(config);
     entries.extend(tls(config));
+    entries.extend(acme(config));
     entries.extend(turn(config));
     entries.extend(proxy(config));
     entries.extend(proxy_timeouts_and_limits(config));
     entries.extend(credentials(config));
+    let token = config.admin.token.iter().cloned().collect();
     entries.push(("admin.listen", optional(config.admin.listen.as_ref())));
+    entries.push(("admin.token", Value::Hidden(token)));
+    entries.push(("admin.coturn_metrics", text(config.admin.coturn_metrics)));
     let format = match config.log.format {
         Format::Text => "text",
         Format::Json => "json",
@@ -149,6 +158,7 @@ fn tls(config: &Config) -> Vec<(&'static str, Value)> {
     let (cert, key, self_signed) = match source {
         Some(CertificateSource::Files { cert, key }) => (Some(cert), Some(key), false),
         Some(CertificateSource::SelfSigned { .. }) => (None, None, true),
+        Some(CertificateSource::Managed { .. }) => (None, None, false),
         None => (None, None, false),
     };
     vec![
@@ -158,6 +168,47 @@ fn tls(config: &Config) -> Vec<(&'static str, Value)> {
         ),
         ("tls.key", optional(key.map(|path| path.display()).as_ref())),
         ("tls.self_signed", text(self_signed)),
+    ]
+}
+
+fn acme(config: &Config) -> Vec<(&'static str, Value)> {
+    let acme = config.acme.as_ref();
+    let names =
+        |of: fn(&acme::Settings) -> &Vec<String>| list(acme.map_or(&[][..], |acme| of(acme)));
+    let external = acme.and_then(|acme| acme.external_account.as_ref());
+    let external_key = external.map(|external| external.key.clone());
+    vec![
+        ("tls.acme.terms_agreed", text(acme.is_some())),
+        ("tls.acme.names", names(|acme| &acme.names)),
+        ("tls.acme.contact", names(|acme| &acme.contact)),
+        (
+            "tls.acme.directory",
+            optional(acme.map(|acme| &acme.directory)),
+        ),
+        (
+            "tls.acme.ca_file",
+            optional(
+                acme.and_then(|acme| acme.ca_file.as_ref())
+                    .map(|path| path.display())
+                    .as_ref(),
+            ),
+        ),
+        (
+            "tls.acme.profile",
+            optional(acme.and_then(|acme| acme.profile.as_ref())),
+        ),
+        (
+            "tls.acme.external_account_id",
+            optional(external.map(|external| &external.key_id)),
+        ),
+        (
+            "tls.acme.external_account_key",
+            Value::Hidden(external_key.into_iter().collect()),
+        ),
+        (
+            "tls.acme.state_dir",
+            optional(acme.map(|acme| acme.state_dir.display()).as_ref()),
+        ),
     ]
 }
 

@@ -15,6 +15,7 @@ mod read;
 pub mod report;
 mod secrets;
 mod section;
+mod shown;
 mod source;
 mod syntax;
 #[cfg(test)]
@@ -26,9 +27,10 @@ pub use entries::{KeyChange, changes, keep_restart_only};
 pub use machine::Machine;
 pub use nearest::nearest;
 pub use report::{Place, Problem, Report, Severity};
+pub use shown::{Origin, Shown, ShownValue};
 pub use values::{show_duration, show_size};
 
-use crate::{admin, credentials, io, listen, proxy, telemetry, tls, turn};
+use crate::{acme, admin, credentials, io, listen, proxy, telemetry, tls, turn};
 use section::{Reader, Table};
 use source::Source;
 use std::net::SocketAddr;
@@ -62,6 +64,8 @@ pub struct Config {
     /// `proxy.vendors`: the presets that `proxy.allow` and `proxy.routes` hold already.
     pub vendors: Vec<String>,
     pub tls: Option<tls::Settings>,
+    /// `tls.acme`, if certificates come from there.
+    pub acme: Option<acme::Settings>,
     /// `listeners` are the configured ones: after binding, the bound ones are to be put there.
     pub turn: turn::Settings,
     pub io: io::Settings,
@@ -71,6 +75,8 @@ pub struct Config {
     pub credentials: credentials::Settings,
     pub admin: admin::Settings,
     pub log: telemetry::Settings,
+    /// The same as it is shown to the operator.
+    pub shown: Shown,
 }
 
 /// A usable configuration and what is questionable about it.
@@ -236,11 +242,13 @@ fn resolve(text: &str, file: &str, around: &Surroundings<'_>) -> Result<(Loaded,
     }
     let failed = reader.has_errors();
     let has_secrets = reader.has_masks();
+    let shown = shown::of(file, document.get_ref(), &reader.known(), &reader.masks());
     let mut problems = reader.problems(file, &source);
     if failed {
         return Err(Report { problems });
     }
-    let config = parts.into_config(around.machine);
+    let mut config = parts.into_config(around.machine);
+    config.shown = shown;
     problems.extend(warn::about_machine(&config, around.machine));
     let loaded = Loaded {
         config,
@@ -264,7 +272,7 @@ struct Parts {
 impl Parts {
     fn read(root: &Table<'_>, around: &Surroundings<'_>) -> Self {
         let server = read::server::read(&root.table("server"), around);
-        let tls = read::tls::read(&root.table("tls"), &server.domain.value, around);
+        let tls = read::tls::read(&root.table("tls"), &server.domain, around);
         Self {
             server,
             listen: read::listen::read(&root.table("listen")),
@@ -272,7 +280,7 @@ impl Parts {
             turn: read::turn::read(&root.table("turn"), around),
             proxy: read::proxy::read(&root.table("proxy"), around),
             credentials: read::credentials::read(&root.table("credentials"), around),
-            admin: read::admin::read(&root.table("admin")),
+            admin: read::admin::read(&root.table("admin"), around),
             log: read::log::read(&root.table("log"), around),
         }
     }
@@ -322,6 +330,7 @@ impl Parts {
             test_page: self.proxy.test_page,
             vendors: self.proxy.vendors,
             tls: self.tls.settings,
+            acme: self.tls.acme.settings,
             turn: settings,
             io: io::Settings {
                 workers: self.server.workers,
@@ -339,8 +348,11 @@ impl Parts {
             credentials: self.credentials.settings,
             admin: admin::Settings {
                 listen: self.admin.listen.map(|addr| addr.value),
+                token: self.admin.token,
+                coturn_metrics: self.admin.coturn_metrics,
             },
             log: self.log,
+            shown: Shown::default(),
         }
     }
 }

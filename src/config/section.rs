@@ -128,6 +128,11 @@ impl Reader {
         !self.notes.borrow().masks.is_empty()
     }
 
+    /// The places of the secrets.
+    pub fn masks(&self) -> Vec<Range<usize>> {
+        self.notes.borrow().masks.clone()
+    }
+
     /// Every key that was asked for, as `table.key`; elements of a list of tables as `table[].key`.
     pub fn known(&self) -> Vec<String> {
         let mut known = self.notes.borrow().known.clone();

@@ -1,10 +1,12 @@
 //! What is valid and will still surprise its owner, each with a fix.
 
+use super::read::acme::is_validated_on;
 use super::section::{At, Draft, Reader};
 use super::{Config, Machine, Parts, Problem, show_size};
 use crate::addr::Family;
 use crate::ip_rules::IpRules;
 use crate::proxy::allowlist::{Authority, HostList};
+use crate::sys::access;
 use crate::tls::{CertificateSource, Warning};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -27,6 +29,56 @@ pub(super) fn about_file(reader: &Reader, parts: &Parts, machine: &Machine) {
     proxy_alone(reader, parts);
     md5_key_without_realm(reader, parts);
     what_vendors_need(reader, parts);
+    what_acme_needs(reader, parts);
+}
+
+/// What keeps a certificate from coming, or from staying.
+fn what_acme_needs(reader: &Reader, parts: &Parts) {
+    let Some(acme) = &parts.tls.acme.settings else {
+        return;
+    };
+    let warning = |message: String, label: &str, help: String| {
+        let draft = Draft::warning(message, label).at(parts.tls.acme.span.clone());
+        reader.push(draft.help(help));
+    };
+    let ports = parts.stream_listeners().map(|listener| listener.port());
+    if !is_validated_on(ports) {
+        warning(
+            "no TLS listener is on port 443, where the authority validates the names".to_owned(),
+            "TLS-ALPN-01 always comes to port 443",
+            "add \"0.0.0.0:443\" and \"[::]:443\" to `listen.tls`; nothing is wrong if something forwards 443 to relayd as it is".to_owned(),
+        );
+    }
+    let domain = &parts.server.domain;
+    if !acme
+        .names
+        .iter()
+        .any(|name| name.eq_ignore_ascii_case(&domain.value))
+    {
+        warning(
+            format!("`tls.acme.names` does not have {}", domain.value),
+            "clients that are told `server.domain` will refuse the certificate",
+            format!(
+                "add \"{}\" to names, or change `server.domain`",
+                domain.value
+            ),
+        );
+    }
+    let folder = acme.folder();
+    if let Err((path, error)) = access::can_create(&folder) {
+        warning(
+            format!(
+                "{} cannot be written: {}",
+                path.display(),
+                super::secrets::reason(&error)
+            ),
+            "a certificate would be in memory only, and be asked for at every start",
+            format!(
+                "run this check as the user that runs relayd; the systemd unit makes /var/lib/relayd at start, elsewhere: install -d -o relayd -g relayd -m 0700 {}",
+                acme.state_dir.display()
+            ),
+        );
+    }
 }
 
 fn ports_that_browsers_refuse(reader: &Reader, parts: &Parts) {

@@ -43,6 +43,15 @@ impl Worker {
     fn read_listener_once(&mut self, index: usize) -> bool {
         self.make_room(BATCH_MAX * LAYOUT.stride);
         let listener = self.listeners.get_mut(index);
+        let is_leaving = listener.is_some_and(|listener| listener.leaving.is_some());
+        self.core.set_refusing(is_leaving);
+        let more = self.receive_from_clients(index);
+        self.core.set_refusing(false);
+        more
+    }
+
+    fn receive_from_clients(&mut self, index: usize) -> bool {
+        let listener = self.listeners.get_mut(index);
         let Some(listener) = listener.filter(|listener| listener.is_read) else {
             return false;
         };
@@ -50,16 +59,13 @@ impl Worker {
         // A wildcard listener must learn the address that was asked, which only a longer call tells.
         if self.is_quiet && listener.burst == BURST_MIN && !listener.is_wildcard {
             let bound = listener.socket.addr();
-            let is_leaving = listener.leaving.is_some();
             if let Ok((from, payload)) = receive_one(&listener.socket, &mut self.arena) {
                 listener.burst = burst_after_one(self.is_soon);
                 self.counts.listeners.received += 1;
                 if self.handover.is_some() {
                     self.read_lanes();
                 }
-                self.core.set_refusing(is_leaving);
                 self.handle_client_datagram(index, bound, bound.ip(), from, payload);
-                self.core.set_refusing(false);
             }
             return false;
         }
@@ -70,14 +76,12 @@ impl Worker {
         };
         listener.burst = next_burst(burst, count);
         let bound = listener.socket.addr();
-        let is_leaving = listener.leaving.is_some();
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
         self.counts.listeners.received += count as u64;
         if self.handover.is_some() {
             self.read_lanes();
         }
-        self.core.set_refusing(is_leaving);
         for at in 0..count {
             if let Some(received) = self.receiver.get(at) {
                 self.note_listener_overflow(index, &received);
@@ -87,7 +91,6 @@ impl Worker {
                 self.handle_client_datagram(index, bound, server_ip, received.from, payload);
             }
         }
-        self.core.set_refusing(false);
         count >= usize::from(burst)
     }
 

@@ -1,6 +1,7 @@
 //! What other threads hand to a worker: connections, settings, orders. Cold, so a lock and an eventfd do.
 
 use crate::accepted::Accepted;
+use crate::io::census::{ERRANDS_MAX, Errand, Unanswered};
 use crate::io::handover::{Give, OfferedSocket};
 use crate::io::listeners::Change;
 use crate::sys::epoll::Waker;
@@ -24,6 +25,7 @@ pub struct Inbox {
 #[derive(Default)]
 struct State {
     accepted: VecDeque<Accepted>,
+    errands: VecDeque<Errand>,
     settings: Option<Arc<turn::Settings>>,
     /// One for each reload, and a reload waits for its change to be taken.
     changes: Vec<Change>,
@@ -44,6 +46,7 @@ pub enum Order {
 /// Everything that had come in.
 pub struct Mail {
     pub accepted: VecDeque<Accepted>,
+    pub errands: VecDeque<Errand>,
     pub settings: Option<Arc<turn::Settings>>,
     pub changes: Vec<Change>,
     pub orders: Vec<Order>,
@@ -96,9 +99,21 @@ impl Inbox {
         self.waker.wake();
     }
 
-    pub fn drain(&self) {
-        self.lock().draining = true;
+    pub fn set_draining(&self, draining: bool) {
+        self.lock().draining = draining;
         self.waker.wake();
+    }
+
+    /// An error when the worker has stopped or too many wait.
+    pub fn ask(&self, errand: Errand) -> Result<(), Unanswered> {
+        let mut state = self.lock();
+        if state.stopped || state.errands.len() >= ERRANDS_MAX {
+            return Err(Unanswered);
+        }
+        state.errands.push_back(errand);
+        drop(state);
+        self.waker.wake();
+        Ok(())
     }
 
     /// The last order: nothing is taken after it.
@@ -123,6 +138,7 @@ impl Inbox {
         let mut state = self.lock();
         Mail {
             accepted: std::mem::take(&mut state.accepted),
+            errands: std::mem::take(&mut state.errands),
             settings: state.settings.take(),
             changes: std::mem::take(&mut state.changes),
             orders: std::mem::take(&mut state.orders),

@@ -2,6 +2,8 @@
 
 use crate::accepted::Accepted;
 use crate::addr::FiveTuple;
+use crate::io::census::{self, Errand, Filter, Listed, Query, Unanswered};
+use crate::io::coturn::CoturnMetrics;
 use crate::io::crossing::Crossings;
 use crate::io::groups::{Groups, Orders, Plan};
 use crate::io::handover::{self, Give, OfferedSocket};
@@ -21,6 +23,7 @@ use crate::sys::lane::Lane;
 use crate::sys::rng::SystemRng;
 use crate::sys::socket::UdpSocket;
 use crate::turn::{self, ReservationToken};
+use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
@@ -31,6 +34,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Bound, not yet running.
 pub struct Media {
@@ -50,6 +54,8 @@ struct HandleShared {
     workers: Vec<WorkerFace>,
     stats: Arc<[Arc<WorkerStats>]>,
     placement: Arc<Placement>,
+    /// In force, for metrics.
+    realm: Arc<ArcSwap<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     groups: Mutex<Groups>,
 }
@@ -151,6 +157,7 @@ impl Media {
             workers: faces,
             stats,
             placement,
+            realm: Arc::new(ArcSwap::from_pointee(turn.realm.clone())),
             threads: Mutex::default(),
         };
         Ok(Self {
@@ -225,6 +232,7 @@ impl MediaHandle {
 
     /// For what comes from here on; live allocations keep the key that they were made with.
     pub fn set_settings(&self, settings: Arc<turn::Settings>) {
+        self.shared.realm.store(Arc::new(settings.realm.clone()));
         for worker in &self.shared.workers {
             worker.inbox.set_settings(Arc::clone(&settings));
         }
@@ -263,6 +271,9 @@ impl MediaHandle {
             queue_bytes_max: settings.stream_queue_bytes_max,
             idle: Duration::from_secs(settings.stream_idle_s),
         };
+        if let Some(turn) = turn {
+            self.shared.realm.store(Arc::new(turn.realm.clone()));
+        }
         for (worker, orders) in self.shared.workers.iter().zip(orders) {
             let Orders { add, leave, revive } = orders;
             let change = Change {
@@ -278,10 +289,52 @@ impl MediaHandle {
 
     /// Refuses new allocations from here on; everything else goes on.
     pub fn drain(&self) {
+        self.set_draining(true);
+    }
+
+    /// Takes a `drain` back.
+    pub fn accept(&self) {
+        self.set_draining(false);
+    }
+
+    fn set_draining(&self, draining: bool) {
         self.shared
             .workers
             .iter()
-            .for_each(|worker| worker.inbox.drain());
+            .for_each(|worker| worker.inbox.set_draining(draining));
+    }
+
+    /// Asks every worker which allocations it has; they answer between their packets.
+    pub async fn list(&self, query: Query) -> Result<Listed, Unanswered> {
+        let limit = query.limit;
+        let query = Arc::new(query);
+        let parts = self.ask(|| Errand::list(Arc::clone(&query))).await?;
+        Ok(census::merge(parts, limit))
+    }
+
+    /// Ends the allocations that fit; tells how many there were.
+    pub async fn end_allocations(&self, filter: Filter) -> Result<usize, Unanswered> {
+        let filter = Arc::new(filter);
+        let ended = self.ask(|| Errand::end(Arc::clone(&filter))).await?;
+        Ok(ended.into_iter().sum())
+    }
+
+    /// Gives an errand to every worker, then waits for all of them.
+    async fn ask<T>(
+        &self,
+        errand: impl Fn() -> (Errand, oneshot::Receiver<T>),
+    ) -> Result<Vec<T>, Unanswered> {
+        let mut waiting = Vec::with_capacity(self.shared.workers.len());
+        for worker in &self.shared.workers {
+            let (errand, answered) = errand();
+            worker.inbox.ask(errand)?;
+            waiting.push(answered);
+        }
+        let mut answers = Vec::with_capacity(waiting.len());
+        for answered in waiting {
+            answers.push(answered.await.map_err(|_| Unanswered)?);
+        }
+        Ok(answers)
     }
 
     /// Asks every worker for a sign of life, which wakes it once.
@@ -415,6 +468,14 @@ impl MediaHandle {
 
     pub fn metrics(&self) -> Metrics {
         Metrics::new(Arc::clone(&self.shared.stats))
+    }
+
+    /// The same numbers under coturn's names.
+    pub fn coturn_metrics(&self) -> CoturnMetrics {
+        CoturnMetrics::new(
+            Arc::clone(&self.shared.stats),
+            Arc::clone(&self.shared.realm),
+        )
     }
 
     fn sum(&self, of: fn(&WorkerStats) -> &AtomicUsize) -> usize {

@@ -4,6 +4,8 @@
 //! is no lock, no allocation and no copy of the payload. What the workers share (`ports`, `inbox`) is cold.
 
 mod arena;
+pub mod census;
+mod coturn;
 mod crossing;
 mod datagrams;
 mod groups;
@@ -27,6 +29,7 @@ mod write_queue;
 #[cfg(test)]
 mod tests;
 
+pub use coturn::CoturnMetrics;
 pub use groups::{Orders, Plan};
 pub use handover::OfferedSocket;
 pub use media::{Media, MediaHandle, OfferedReservation};

@@ -4,6 +4,7 @@
 //! it. An error of one socket is counted and never ends the loop; nothing in it blocks.
 
 use crate::io::arena::Arena;
+use crate::io::census::Census;
 use crate::io::crossing::{Crossing, Crossings};
 use crate::io::handover::{Handover, OfferedSocket, SeedLane};
 use crate::io::inbox::{Inbox, Order};
@@ -18,6 +19,7 @@ use crate::io::streams::Streams;
 use crate::io::token::{Link, Token};
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Event, Events, Interest};
+use crate::sys::memory;
 use crate::sys::recv::Receiver;
 use crate::sys::rng::SystemRng;
 use crate::sys::send::Sender;
@@ -46,6 +48,9 @@ const SOON: Duration = Duration::from_micros(20);
 
 /// How often idle connections and unclaimed reservations are looked for, while there are any.
 const TICK: Duration = Duration::from_secs(1);
+
+/// As many allocations at once are a crowd: when three quarters have gone, their memory goes back to the system.
+const CROWD: usize = 1024;
 
 /// Most time that a worker's counts stay its own while it has events.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
@@ -106,6 +111,7 @@ pub struct Worker {
     pub(super) turn_shared: Arc<turn::Shared>,
     /// While an upgrade is under way.
     pub(super) handover: Option<Box<Handover>>,
+    pub(super) census: Census,
     pub(super) index: usize,
     pub(super) inboxes: Arc<[Arc<Inbox>]>,
     pub(super) crossing: Crossing,
@@ -117,6 +123,8 @@ pub struct Worker {
     timer: Timer,
     /// When the timer will fire, at the latest.
     timer_at: Option<Instant>,
+    /// Most allocations at once since memory was last given back.
+    crowd: usize,
     next_tick: Option<Instant>,
     /// When the counts, which have changed, are to be published.
     publish_at: Option<Instant>,
@@ -154,6 +162,7 @@ impl Worker {
             placement: seed.placement,
             stream_queue_bytes_max: seed.stream_queue_bytes_max,
             stream_idle: Duration::from_secs(seed.stream_idle_s),
+            census: Census::of_worker(seed.index),
             index: seed.index,
             crossing: Crossing::new(seed.index, seed.crossings),
             inboxes: seed.inboxes,
@@ -162,6 +171,7 @@ impl Worker {
             inbox,
             timer: seed.timer,
             timer_at: None,
+            crowd: 0,
             next_tick: None,
             publish_at: None,
         };
@@ -180,7 +190,7 @@ impl Worker {
             let before = self.counts.relays;
             let waited = self
                 .set_timer()
-                .and_then(|()| self.epoll.wait(&mut events, None));
+                .and_then(|()| self.epoll.wait(&mut events, self.census.patience()));
             if let Err(error) = waited {
                 tracing::error!(%error, "a media worker cannot wait for events");
                 break;
@@ -203,6 +213,7 @@ impl Worker {
                 }
             }
             let fired = self.handle_timers();
+            self.run_errand();
             self.flush();
             self.publish_in_time(fired || !events.is_empty());
             let calls = self.counts.relays.receive_calls - before.receive_calls;
@@ -258,8 +269,11 @@ impl Worker {
         if mail.draining {
             self.core.set_draining();
             self.publish_allocations();
-            self.stats.draining.store(true, Ordering::Release);
+        } else {
+            self.core.set_accepting();
         }
+        self.stats.draining.store(mail.draining, Ordering::Release);
+        self.census.add(mail.errands);
         for order in mail.orders {
             match order {
                 Order::Offer(to) => {
@@ -337,9 +351,19 @@ impl Worker {
             Some(due) if due <= now => {
                 let published = self.stats.publish(&self.counts, self.core.counters());
                 self.publish_at = (!published).then_some(now + PUBLISH_EVERY);
+                self.look_after_memory();
             }
             None if changed => self.publish_at = Some(now + PUBLISH_EVERY),
             Some(_) | None => {}
+        }
+    }
+
+    fn look_after_memory(&mut self) {
+        let allocations = self.core.allocation_count();
+        self.crowd = self.crowd.max(allocations);
+        if self.crowd >= CROWD && allocations < self.crowd / 4 {
+            self.crowd = allocations;
+            memory::give_back();
         }
     }
 

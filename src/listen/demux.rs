@@ -8,7 +8,7 @@ use super::accept::reset;
 use super::bind::Port;
 use super::limits::{ConnectionGuard, Shared};
 use super::metrics::{Carrier, Handshake, Protocol, Reason};
-use super::{ConnectionInfo, Handler, HttpStream, Tls, proxy_protocol};
+use super::{ConnectionInfo, Handler, HttpStream, Tls, handshake, proxy_protocol};
 use crate::accepted::Accepted;
 use crate::addr::{self, ClientAddr, FiveTuple, Transport};
 use crate::tls;
@@ -22,7 +22,6 @@ use std::sync::Arc;
 use tokio::io::{AsyncBufRead, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// First byte of a TLS handshake record (RFC 8446 §5.1).
@@ -123,11 +122,11 @@ async fn serve_tls<H: Handler>(
 ) -> Result<(), Reason> {
     let shared = &context.shared;
     let store = context.tls.load_full().ok_or(Reason::NoCertificate)?;
-    let handshake = TlsAcceptor::from(store.server_config()).accept(stream);
-    let stream = timeout_at(deadline, handshake)
+    let stream = timeout_at(deadline, handshake::accept(&store, stream))
         .await
         .map_err(|_| Reason::HandshakeTimeout)?
-        .map_err(|error| handshake_reason(&error))?;
+        .map_err(|error| handshake_reason(&error))?
+        .ok_or(Reason::AcmeChallenge)?;
     let mut stream = Box::new(stream);
     let session = stream.get_ref().1;
     shared.metrics.handshake(match session.handshake_kind() {

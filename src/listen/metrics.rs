@@ -72,6 +72,8 @@ labels! {
         Handshake = "handshake",
         /// The client offered only ALPN names that relayd does not speak.
         Alpn = "alpn",
+        /// A certificate authority validated a name by TLS-ALPN-01, and got its answer.
+        AcmeChallenge = "acme_challenge",
         /// Something else than TLS came to a TLS port.
         NotTls = "not_tls",
         /// A TLS ClientHello came, but there is no certificate.

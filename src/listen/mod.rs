@@ -13,6 +13,7 @@ mod accept;
 mod accepting;
 mod bind;
 mod demux;
+mod handshake;
 mod limits;
 mod metrics;
 pub mod proxy_protocol;

@@ -19,6 +19,7 @@ mod guard;
 pub mod headers;
 pub mod location;
 mod metrics;
+mod open_tunnels;
 mod own;
 mod plane;
 mod pool;
@@ -40,6 +41,7 @@ mod tests;
 
 pub use connect::RootsError;
 pub use metrics::Metrics;
+pub use open_tunnels::OpenTunnel;
 pub use own::{BodyFault, Endpoint, Step, Then};
 pub use plane::{ConnectionInfo, Error, Local, Page, Prepared, Proxy};
 pub use resolve::{Addresses, Resolve, SystemResolver};

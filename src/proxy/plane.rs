@@ -7,6 +7,7 @@ use super::body::Counts;
 use super::connect::{self, RootsError};
 use super::cors::CorsPolicy;
 use super::metrics::Metrics;
+use super::open_tunnels::{OpenTunnel, OpenTunnels};
 use super::own::Endpoint;
 use super::pool::{Bounds, Loads, Pool};
 use super::rate::Rates;
@@ -92,6 +93,7 @@ pub struct Proxy {
     pub(super) loads: Arc<Loads>,
     /// WebSockets open or opening.
     pub(super) tunnels: AtomicUsize,
+    pub(super) open_tunnels: OpenTunnels,
 }
 
 impl Proxy {
@@ -114,6 +116,7 @@ impl Proxy {
             rates: Rates::default(),
             loads: Arc::default(),
             tunnels: AtomicUsize::new(0),
+            open_tunnels: OpenTunnels::default(),
         }))
     }
 
@@ -160,6 +163,11 @@ impl Proxy {
     pub fn under_way(&self) -> (usize, usize) {
         let requests = usize::try_from(self.counts.under_way.get()).unwrap_or(0);
         (requests, self.tunnels.load(Ordering::Relaxed))
+    }
+
+    /// The open WebSockets of all threads, in no order.
+    pub fn open_tunnels(&self) -> Vec<Arc<OpenTunnel>> {
+        self.open_tunnels.all()
     }
 
     pub fn metrics(&self) -> &Metrics {

@@ -7,9 +7,10 @@ use super::body::ResponseBody;
 use super::forward;
 use super::guard::{Activity, Guard};
 use super::metrics::{ClientFault, EndLabel, FaultLabel};
+use super::open_tunnels::OpenTunnel;
 use super::pool::Socket;
 use super::timer::Deadline;
-use super::tunnel::{self, Carried, End, Side};
+use super::tunnel::{self, End, Side};
 use super::{Compiled, ConnectionInfo, Local, Proxy, connect};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -20,7 +21,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// Below it hyper refuses to work.
 const BUFFER_BYTES_MIN: usize = 8 << 10;
@@ -142,33 +142,26 @@ where
     } = tunnel;
     permit.0.counts.tunnels.inc();
     let mut record = TunnelRecord {
-        client: info.client.ip(),
-        host,
-        path,
-        started: Instant::now(),
-        carried: Carried::default(),
+        open: permit.0.open_tunnels.open(info.client, host, path),
         end: End::Stopped,
         permit,
     };
-    record.end = tunnel::run(client, upstream, idle, &record.carried).await;
+    record.end = tunnel::run(client, upstream, idle, &record.open).await;
     drop(socket);
 }
 
 /// A tunnel's line in the log and its place in the counters, written when it is gone.
 struct TunnelRecord {
-    client: IpAddr,
-    host: String,
-    path: String,
-    started: Instant,
-    carried: Carried,
+    open: Arc<OpenTunnel>,
     end: End,
     permit: TunnelPermit,
 }
 
 impl Drop for TunnelRecord {
     fn drop(&mut self) {
+        self.permit.0.open_tunnels.close(self.open.id);
         let counts = &self.permit.0.counts;
-        let (to_upstream, to_client) = (self.carried.to_upstream(), self.carried.to_client());
+        let (to_upstream, to_client) = (self.open.bytes_to_upstream(), self.open.bytes_to_client());
         counts.tunnels.dec();
         counts.tunnel_bytes_to_upstream.inc_by(to_upstream);
         counts.tunnel_bytes_to_client.inc_by(to_client);
@@ -176,12 +169,12 @@ impl Drop for TunnelRecord {
         counts.tunnel_ends.get_or_create(&reason).inc();
         tracing::info!(
             target: "relayd::proxy",
-            client = %self.client,
-            host = self.host,
-            path = self.path,
+            client = %self.open.client.ip(),
+            host = self.open.host,
+            path = self.open.path,
             bytes_to_upstream = to_upstream,
             bytes_to_client = to_client,
-            duration_ms = self.started.elapsed().as_millis() as u64,
+            duration_ms = self.open.started.elapsed().as_millis() as u64,
             end = self.end.label(),
             "tunnel"
         );

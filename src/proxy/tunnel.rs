@@ -6,14 +6,17 @@
 //!
 //! The end of one side is passed on as a half-close; the other direction goes on, for [`HALF_CLOSED_IDLE`] of silence at most.
 
+use super::open_tunnels::{Carried, OpenTunnel};
 use super::timer::Deadline;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 /// One TLS record's worth: a larger read would be cut into records again.
 const SCRATCH_BYTES: usize = 16 << 10;
@@ -38,6 +41,8 @@ pub(super) enum End {
     ClientError,
     UpstreamError,
     Idle,
+    /// The operator ended it, by the admin listener.
+    Revoked,
     /// relayd itself stopped.
     Stopped,
 }
@@ -50,29 +55,9 @@ impl End {
             Self::ClientError => "client connection failed",
             Self::UpstreamError => "upstream connection failed",
             Self::Idle => "idle",
+            Self::Revoked => "revoked",
             Self::Stopped => "stopped",
         }
-    }
-}
-
-/// What a tunnel has carried so far, in bytes: readable from outside, also when its future is dropped half-way.
-#[derive(Debug, Default)]
-pub(super) struct Carried {
-    to_upstream: Cell<u64>,
-    to_client: Cell<u64>,
-}
-
-impl Carried {
-    pub(super) fn to_upstream(&self) -> u64 {
-        self.to_upstream.get()
-    }
-
-    pub(super) fn to_client(&self) -> u64 {
-        self.to_client.get()
-    }
-
-    fn total(&self) -> u64 {
-        self.to_upstream.get().wrapping_add(self.to_client.get())
     }
 }
 
@@ -87,23 +72,29 @@ pub(super) async fn run<C, U>(
     client: Side<C>,
     upstream: Side<U>,
     idle: Duration,
-    carried: &Carried,
+    open: &OpenTunnel,
 ) -> End
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
+    let carried = &open.carried;
     let mut tunnel = Tunnel {
         client: client.stream,
         upstream: upstream.stream,
         to_upstream: Direction::new(client.early, &carried.to_upstream),
         to_client: Direction::new(upstream.early, &carried.to_client),
+        open,
         carried,
         deadline: Deadline::after(idle),
         idle,
         first: None,
     };
-    poll_fn(|cx| tunnel.poll(cx)).await
+    tokio::select! {
+        biased;
+        () = open.ended.notified() => End::Revoked,
+        end = poll_fn(|cx| tunnel.poll(cx)) => end,
+    }
 }
 
 struct Tunnel<'a, C, U> {
@@ -111,6 +102,7 @@ struct Tunnel<'a, C, U> {
     upstream: U,
     to_upstream: Direction<'a>,
     to_client: Direction<'a>,
+    open: &'a OpenTunnel,
     carried: &'a Carried,
     deadline: Deadline,
     idle: Duration,
@@ -152,7 +144,9 @@ where
             return Poll::Ready(end);
         }
         if self.carried.total() != before {
-            self.deadline.set(self.idle);
+            let now = Instant::now();
+            self.open.touch(now.into_std());
+            self.deadline.set_from(now, self.idle);
         }
         ready!(self.deadline.poll(cx));
         Poll::Ready(self.first.unwrap_or(End::Idle))
@@ -180,14 +174,14 @@ struct Direction<'a> {
     pending: Vec<u8>,
     written: usize,
     /// Bytes handed to the receiving side.
-    carried: &'a Cell<u64>,
+    carried: &'a AtomicU64,
     flush: bool,
     source_ended: bool,
     done: bool,
 }
 
 impl<'a> Direction<'a> {
-    fn new(early: Vec<u8>, carried: &'a Cell<u64>) -> Self {
+    fn new(early: Vec<u8>, carried: &'a AtomicU64) -> Self {
         Self {
             pending: early,
             written: 0,
@@ -199,8 +193,10 @@ impl<'a> Direction<'a> {
     }
 
     fn count(&self, bytes: usize) {
-        self.carried
-            .set(self.carried.get().wrapping_add(bytes as u64));
+        // Only this thread writes it: a load and a store do.
+        let before = self.carried.load(Ordering::Relaxed);
+        let after = before.wrapping_add(bytes as u64);
+        self.carried.store(after, Ordering::Relaxed);
     }
 
     /// Moves what can be moved; ready when the source has ended and its end has been passed on.
@@ -320,9 +316,12 @@ impl<'a> Direction<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::open_tunnels::OpenTunnels;
+    use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     const LONG: Duration = Duration::from_secs(3600);
+    const CLIENT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 
     fn block_on<T>(test: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -346,9 +345,9 @@ mod tests {
         idle: Duration,
     ) -> tokio::task::JoinHandle<(End, u64, u64)> {
         tokio::task::spawn_local(async move {
-            let carried = Carried::default();
-            let end = run(client, upstream, idle, &carried).await;
-            (end, carried.to_upstream(), carried.to_client())
+            let open = OpenTunnels::default().open(CLIENT, String::new(), String::new());
+            let end = run(client, upstream, idle, &open).await;
+            (end, open.bytes_to_upstream(), open.bytes_to_client())
         })
     }
 
@@ -427,6 +426,27 @@ mod tests {
             let idle = Duration::from_millis(5);
             let tunnel = spawn(side(inner_client, b""), side(inner_upstream, b""), idle);
             assert_eq!(tunnel.await.expect("joined").0, End::Idle);
+        });
+    }
+
+    #[test]
+    fn a_tunnel_that_is_ended_from_outside_closes_both_sides_and_says_so() {
+        block_on(async {
+            let (mut client, inner_client) = duplex(64);
+            let (mut upstream, inner_upstream) = duplex(64);
+            let open = OpenTunnels::default().open(CLIENT, String::new(), String::new());
+            let running = std::sync::Arc::clone(&open);
+            let tunnel = tokio::task::spawn_local(async move {
+                let (client, upstream) = (side(inner_client, b""), side(inner_upstream, b""));
+                run(client, upstream, LONG, &running).await
+            });
+            client.write_all(b"12345").await.expect("written");
+            upstream.read_exact(&mut [0; 5]).await.expect("carried");
+            assert_eq!(open.bytes_to_upstream(), 5);
+            open.end();
+            assert_eq!(tunnel.await.expect("joined"), End::Revoked);
+            assert_eq!(client.read(&mut [0; 8]).await.expect("the end"), 0);
+            assert_eq!(upstream.read(&mut [0; 8]).await.expect("the end"), 0);
         });
     }
 }

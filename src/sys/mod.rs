@@ -11,6 +11,7 @@ pub mod interfaces;
 pub mod lane;
 pub mod limits;
 pub mod memfd;
+pub mod memory;
 pub mod name;
 pub mod notify;
 pub mod passing;

@@ -224,6 +224,11 @@ impl Handle {
         self.apply(&settings)
     }
 
+    /// Whether these settings are in force.
+    pub fn has(&self, settings: &Settings) -> bool {
+        *self.control.settings() == *settings
+    }
+
     /// The directives in force.
     pub fn level(&self) -> String {
         self.control.rules.load().targets.to_string()

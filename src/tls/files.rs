@@ -28,6 +28,23 @@ pub(super) fn read(cert_path: &Path, key_path: &Path) -> Result<Files, Error> {
     let certificates = Sections::read(cert_path)?;
     let chain = chain(cert_path, &certificates)?;
     let keys = Sections::read(key_path)?;
+    files(cert_path, chain, &certificates, key_path, &keys)
+}
+
+/// The same of one text that holds both; `path` is where it is or will be kept, for errors.
+pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Files, Error> {
+    let sections = Sections::parse(path, text.to_vec())?;
+    let chain = chain(path, &sections)?;
+    files(path, chain, &sections, path, &sections)
+}
+
+fn files(
+    cert_path: &Path,
+    chain: Vec<CertificateDer<'static>>,
+    certificates: &Sections,
+    key_path: &Path,
+    keys: &Sections,
+) -> Result<Files, Error> {
     let mut digest = digest::Context::new(&digest::SHA256);
     for bytes in [&certificates.bytes, &keys.bytes] {
         digest.update(&bytes.len().to_be_bytes());
@@ -37,7 +54,7 @@ pub(super) fn read(cert_path: &Path, key_path: &Path) -> Result<Files, Error> {
     digest_bytes.copy_from_slice(digest.finish().as_ref());
     Ok(Files {
         chain,
-        key: key(key_path, &keys)?,
+        key: key(key_path, keys)?,
         digest: digest_bytes,
         cert_path: cert_path.to_owned(),
         key_path: key_path.to_owned(),
@@ -100,7 +117,10 @@ struct Sections {
 
 impl Sections {
     fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = read_bytes(path)?;
+        Self::parse(path, read_bytes(path)?)
+    }
+
+    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
         let text = String::from_utf8_lossy(&bytes);
         let mut rest = bytes.as_slice();
         let mut blocks = Vec::new();

@@ -25,6 +25,19 @@ pub struct Inspection {
     pub warnings: Vec<Warning>,
 }
 
+impl Inspection {
+    /// Whether every one of `names` is among those of the certificate (RFC 9525 §6.3).
+    pub fn covers(&self, names: &[String]) -> bool {
+        let covered = |name: &String| self.names.iter().any(|own| covers(own, name));
+        names.iter().all(covered)
+    }
+
+    /// Whether clients refuse it for want of a known issuer.
+    pub fn is_self_signed(&self) -> bool {
+        self.warnings.contains(&Warning::SelfSigned)
+    }
+}
+
 /// A certificate that can be loaded, but that clients will or may soon refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
@@ -125,6 +138,17 @@ pub fn inspect(settings: &Settings, domain: &str, now_unix: u64) -> Result<Inspe
             let (der, _, _) = self_signed::make(names, now_unix)?;
             Ok(judge(&[der], domain, now))
         }
+        CertificateSource::Managed { names, file } => {
+            let stored = files::read(file, file)
+                .and_then(|files| files.certify(&aws_lc_rs::default_provider()));
+            match stored {
+                Ok(certified) => Ok(judge(&certified.cert, domain, now)),
+                Err(_) => {
+                    let (der, _, _) = self_signed::make(names, now_unix)?;
+                    Ok(judge(&[der], domain, now))
+                }
+            }
+        }
     }
 }
 
@@ -136,7 +160,7 @@ pub(super) fn not_after(chain: &[CertificateDer<'_>]) -> i64 {
     leaf.map_or(0, |(_, leaf)| leaf.validity().not_after.timestamp())
 }
 
-fn judge(chain: &[CertificateDer<'_>], domain: &str, now: i64) -> Inspection {
+pub(super) fn judge(chain: &[CertificateDer<'_>], domain: &str, now: i64) -> Inspection {
     let parsed: Vec<_> = chain
         .iter()
         .filter_map(|der| X509Certificate::from_der(der).ok())
@@ -243,6 +267,11 @@ fn covers(name: &str, domain: &str) -> bool {
         return false;
     };
     !first.is_empty() && suffix.eq_ignore_ascii_case(rest)
+}
+
+/// A time as certificates have it, for people.
+pub fn time(unix_s: u64) -> String {
+    date(i64::try_from(unix_s).unwrap_or(i64::MAX))
 }
 
 fn date(unix_s: i64) -> String {

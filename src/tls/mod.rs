@@ -9,20 +9,27 @@
 //! `no_application_protocol` (RFC 7301 §3.2): guessing what it meant from its first byte would open relayd to
 //! cross-protocol attacks, and no TURN or HTTP client is known to do so.
 //!
+//! `acme-tls/1` is not in that list: who offers it alone is answered by [`challenge`], and only while a challenge for the
+//! name is open; that connection carries nothing.
+//!
 //! Absent: choice by SNI (there is one certificate), client certificates, OCSP stapling, 0-RTT (a replayed Allocate
 //! or POST is worth more to an attacker than a round trip is to a client).
 
+pub mod challenge;
 mod files;
 mod inspect;
+mod managed;
 mod self_signed;
 #[cfg(test)]
 mod tests;
 
-pub use inspect::{Inspection, Warning, inspect};
+pub use inspect::{Inspection, Warning, inspect, time};
+pub use managed::examine;
 
 use crate::secret::Secret;
 use crate::sys::clock;
 use arc_swap::ArcSwap;
+use challenge::Challenges;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -32,7 +39,7 @@ use rustls::{InconsistentKeys, ServerConfig};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Where the server's certificate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +48,8 @@ pub enum CertificateSource {
     Files { cert: PathBuf, key: PathBuf },
     /// Made at start for these names and addresses; for a first try.
     SelfSigned { names: Vec<String> },
+    /// Obtained by `acme` for these names: `file` holds chain and key. Until there is one, a self-signed stand-in serves.
+    Managed { names: Vec<String>, file: PathBuf },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +122,9 @@ pub struct SelfSignedPem {
 pub struct Store {
     config: Arc<ServerConfig>,
     resolver: Arc<Resolver>,
+    challenges: Arc<Challenges>,
+    /// Held by whoever replaces the certificate: a reload and `acme` do so on different threads.
+    replacing: Mutex<()>,
 }
 
 impl Store {
@@ -134,6 +146,8 @@ impl Store {
         Ok(Arc::new(Self {
             config: Arc::new(config),
             resolver,
+            challenges: Arc::default(),
+            replacing: Mutex::default(),
         }))
     }
 
@@ -154,7 +168,7 @@ impl Store {
             return Ok(Prepared(Arc::clone(&present)));
         }
         let loaded = Loaded::new(settings, self.config.crypto_provider())?;
-        Ok(Prepared(Arc::new(loaded)))
+        Ok(Prepared(Arc::new(loaded.after(&present))))
     }
 
     /// Reads the files of the present certificate again: `None` where they hold what is in use.
@@ -173,7 +187,16 @@ impl Store {
 
     /// Shows the certificate from the next handshake on.
     pub fn install(&self, prepared: Prepared) {
-        self.resolver.0.store(prepared.0);
+        let _replacing = self.replacing();
+        // What `acme` has obtained since it was prepared is not lost.
+        let loaded = match prepared.0.settings.source {
+            CertificateSource::Managed { .. } => {
+                let present = self.resolver.0.load();
+                Arc::new(Loaded::clone(&prepared.0).after(&present))
+            }
+            CertificateSource::Files { .. } | CertificateSource::SelfSigned { .. } => prepared.0,
+        };
+        self.resolver.0.store(loaded);
     }
 
     /// Where the present certificate comes from.
@@ -209,6 +232,11 @@ impl Store {
             ..Loaded::of(certified, &settings)
         }));
         Ok(())
+    }
+
+    /// Open TLS-ALPN-01 challenges, which are answered instead of serving.
+    pub fn challenges(&self) -> &Arc<Challenges> {
+        &self.challenges
     }
 
     /// The configuration for every handshake; it stays the same object across reloads.
@@ -247,6 +275,7 @@ impl Prepared {
 }
 
 /// One certificate, ready for handshakes.
+#[derive(Clone)]
 struct Loaded {
     settings: Settings,
     certified: Arc<CertifiedKey>,
@@ -254,6 +283,8 @@ struct Loaded {
     /// Of the files' bytes; `None` where there are none.
     digest: Option<files::Digest>,
     not_after: i64,
+    /// It only fills the place of a managed certificate that is still to come.
+    stand_in: bool,
 }
 
 impl Loaded {
@@ -263,16 +294,14 @@ impl Loaded {
                 Self::of_files(files::read(cert, key)?, settings, provider)
             }
             CertificateSource::SelfSigned { names } => {
-                let (der, key, pem) = self_signed::make(names, clock::now().unix_s())?;
-                let key = provider
-                    .key_provider
-                    .load_private_key(key)
-                    .map_err(Error::Setup)?;
-                let certified = CertifiedKey::new(vec![der], key);
+                let (certified, pem) = Self::self_signed(names, provider)?;
                 Ok(Self {
                     self_signed: Some(pem),
                     ..Self::of(certified, settings)
                 })
+            }
+            CertificateSource::Managed { names, file } => {
+                Self::managed(settings, names, file, provider)
             }
         }
     }
@@ -289,6 +318,18 @@ impl Loaded {
         })
     }
 
+    fn self_signed(
+        names: &[String],
+        provider: &CryptoProvider,
+    ) -> Result<(CertifiedKey, SelfSignedPem), Error> {
+        let (der, key, pem) = self_signed::make(names, clock::now().unix_s())?;
+        let key = provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(Error::Setup)?;
+        Ok((CertifiedKey::new(vec![der], key), pem))
+    }
+
     fn of(certified: CertifiedKey, settings: &Settings) -> Self {
         Self {
             settings: settings.clone(),
@@ -296,6 +337,7 @@ impl Loaded {
             certified: Arc::new(certified),
             self_signed: None,
             digest: None,
+            stand_in: false,
         }
     }
 }
@@ -359,4 +401,4 @@ impl fmt::Debug for Resolver {
 }
 
 /// A private key as it stands in a file.
-type KeyDer = PrivateKeyDer<'static>;
+pub(crate) type KeyDer = PrivateKeyDer<'static>;

@@ -337,6 +337,127 @@ fn warnings_read_as_sentences_with_dates() {
     assert!(text.contains("2030"), "{text}");
 }
 
+#[test]
+fn managed_certificate_is_the_stored_one_else_a_stand_in() {
+    let dir = Dir::new();
+    let settings = dir.managed(&["a.example"]);
+    let store = Store::load(&settings).expect("no file is no error");
+    assert!(store.is_stand_in());
+    assert_eq!(store.standing(), Some("stand-in"));
+    assert!(store.managed(TODAY).is_none());
+    // Nobody is told to trust it.
+    assert!(store.self_signed().is_none());
+
+    let (cert, key) = certificate("a.example", TODAY, 90);
+    dir.write("managed.pem", &format!("{cert}{key}"));
+    let store = Store::load(&settings).expect("the file is good");
+    assert_eq!(store.standing(), Some("obtained"));
+    let inspection = store.managed(TODAY).expect("there is one");
+    assert_eq!(inspection.names, ["a.example"]);
+    assert_eq!(inspection.not_after, (TODAY + 90 * DAY) as i64);
+    assert!(inspection.covers(&["A.example".to_owned()]));
+    assert!(!inspection.covers(&["a.example".to_owned(), "b.example".to_owned()]));
+}
+
+#[test]
+fn stored_certificate_that_cannot_be_used_is_no_reason_not_to_start() {
+    let dir = Dir::new();
+    let settings = dir.managed(&["a.example"]);
+    let (cert, _) = certificate("a.example", TODAY, 90);
+    let (_, other) = certificate("a.example", TODAY, 90);
+    for text in ["", "nonsense", &cert, &format!("{cert}{other}")] {
+        dir.write("managed.pem", text);
+        assert!(
+            Store::load(&settings).expect("a stand-in").is_stand_in(),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn installed_certificate_outlives_reloads_with_or_without_its_file() {
+    let dir = Dir::new();
+    let settings = dir.managed(&["a.example"]);
+    let store = Store::load(&settings).expect("a stand-in");
+    let file = dir.path.join("managed.pem");
+    let (cert, key) = certificate("a.example", TODAY, 90);
+    assert!(
+        store
+            .install_obtained(&file, &format!("{cert}{key}"))
+            .expect("a pair")
+    );
+    let installed = store.chain();
+    store.reload(&settings).expect("the same");
+    store
+        .reload(&dir.managed(&["b.example"]))
+        .expect("other names");
+    assert_eq!(store.chain(), installed);
+    // An older one on disk does not take its place.
+    let (old, old_key) = certificate("a.example", TODAY - DAY, 90);
+    dir.write("managed.pem", &format!("{old}{old_key}"));
+    store.reload(&settings).expect("the same");
+    assert_eq!(store.chain(), installed);
+    assert_eq!(store.standing(), Some("obtained"));
+}
+
+#[test]
+fn certificate_from_files_is_kept_until_the_first_managed_one() {
+    let dir = Dir::new();
+    let store = Store::load(&dir.pair("a.example")).expect("the files are good");
+    let before = store.chain();
+    store.reload(&dir.managed(&["a.example"])).expect("managed");
+    assert_eq!(store.chain(), before);
+    assert!(store.is_stand_in());
+    store.reload(&dir.managed(&["a.example"])).expect("managed");
+    let (cert, key) = certificate("a.example", TODAY, 90);
+    let file = dir.path.join("managed.pem");
+    assert!(
+        store
+            .install_obtained(&file, &format!("{cert}{key}"))
+            .expect("a pair")
+    );
+    assert_ne!(store.chain(), before);
+}
+
+#[test]
+fn a_certificate_that_comes_too_late_takes_nobodys_place() {
+    let dir = Dir::new();
+    let files = dir.pair("a.example");
+    let store = Store::load(&dir.managed(&["a.example"])).expect("a stand-in");
+    store.reload(&files).expect("the files are good");
+    let before = store.chain();
+    let (cert, key) = certificate("a.example", TODAY, 90);
+    let file = dir.path.join("managed.pem");
+    assert!(
+        !store
+            .install_obtained(&file, &format!("{cert}{key}"))
+            .expect("a pair")
+    );
+    assert_eq!(store.chain(), before);
+    assert_eq!(store.standing(), None);
+}
+
+#[test]
+fn what_an_authority_sends_is_examined_before_it_is_served() {
+    let dir = Dir::new();
+    let store = Store::load(&dir.managed(&["a.example"])).expect("a stand-in");
+    let file = dir.path.join("managed.pem");
+    let (cert, key) = certificate("a.example", TODAY, 90);
+    let (_, other) = certificate("a.example", TODAY, 90);
+    for text in [
+        key.clone(),
+        cert.clone(),
+        format!("{cert}{other}"),
+        "x".to_owned(),
+    ] {
+        examine(&file, &text, TODAY).expect_err(&text);
+        store.install_obtained(&file, &text).expect_err(&text);
+        assert!(store.is_stand_in());
+    }
+    let good = examine(&file, &format!("{cert}{key}"), TODAY).expect("a pair");
+    assert_eq!(good.names, ["a.example"]);
+}
+
 /// A directory of its own for one test.
 struct Dir {
     path: PathBuf,
@@ -366,6 +487,15 @@ impl Dir {
             source: CertificateSource::Files {
                 cert: self.path.join(cert),
                 key: self.path.join(key),
+            },
+        }
+    }
+
+    fn managed(&self, names: &[&str]) -> Settings {
+        Settings {
+            source: CertificateSource::Managed {
+                names: names.iter().map(|name| (*name).to_owned()).collect(),
+                file: self.path.join("managed.pem"),
             },
         }
     }

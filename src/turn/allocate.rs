@@ -282,7 +282,8 @@ impl Server {
             started_ns: request.now_ns,
             timer_ns: expires_ns,
         };
-        self.counters.started += 1;
+        self.counters
+            .count_start(request.client.five_tuple.transport);
         self.outputs
             .push_back(Output::Started(Box::new(AllocationStart {
                 id: allocation.id,

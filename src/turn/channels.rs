@@ -137,6 +137,13 @@ impl Channels {
         self.by_number.iter().filter(bound).count()
     }
 
+    /// Those that are bound, by number, with their peer and when each ends.
+    pub fn bound(&self, now_ns: u64) -> impl Iterator<Item = (u16, PeerAddr, u64)> {
+        let bound = move |channel: &&Channel| channel.is_bound(now_ns);
+        let parts = |channel: &Channel| (channel.number, channel.peer, channel.expires_ns);
+        self.by_number.iter().filter(bound).map(parts)
+    }
+
     /// Panics where number → peer and peer → number do not hold the same pairs.
     pub fn assert_consistent(&self) {
         let pairs = |channel: &Channel| (channel.peer, channel.number);

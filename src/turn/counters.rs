@@ -1,5 +1,6 @@
 //! What one server has counted: plain integers in arrays, indexed by closed enums. No metrics crate here.
 
+use crate::addr::Transport;
 use crate::turn::labels::labels;
 use crate::turn::output::{DropReason, EndReason};
 
@@ -98,6 +99,13 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    fn add(&mut self, other: Self) {
+        self.to_peer_packets += other.to_peer_packets;
+        self.to_peer_bytes += other.to_peer_bytes;
+        self.to_client_packets += other.to_client_packets;
+        self.to_client_bytes += other.to_client_bytes;
+    }
+
     pub(super) fn count_to_peer(&mut self, bytes: usize) {
         self.to_peer_packets += 1;
         self.to_peer_bytes += bytes as u64;
@@ -117,6 +125,10 @@ pub struct Counters {
     ended: [u64; EndReason::ALL.len()],
     /// Allocations made.
     pub started: u64,
+    /// Live allocations by transport, in the order of `Transport::ALL`.
+    live: [u64; Transport::ALL.len()],
+    /// What the allocations that have ended had relayed.
+    pub ended_traffic: Traffic,
     pub traffic: Traffic,
     /// Indications to clients about ICMP errors (RFC 8656 §11.5).
     pub icmp_indications: u64,
@@ -129,6 +141,8 @@ impl Default for Counters {
             drops: [0; DropReason::ALL.len()],
             ended: [0; EndReason::ALL.len()],
             started: 0,
+            live: [0; Transport::ALL.len()],
+            ended_traffic: Traffic::default(),
             traffic: Traffic::default(),
             icmp_indications: 0,
         }
@@ -150,6 +164,16 @@ impl Counters {
         self.ended[reason.index()]
     }
 
+    /// Live allocations that are reached over a transport.
+    pub fn live(&self, transport: Transport) -> u64 {
+        self.live[transport.index()]
+    }
+
+    pub(super) fn count_start(&mut self, transport: Transport) {
+        self.started += 1;
+        self.live[transport.index()] += 1;
+    }
+
     pub(super) fn count_request(&mut self, method: Method, answer: Answer) {
         self.requests[method.index()][answer.index()] += 1;
     }
@@ -158,7 +182,9 @@ impl Counters {
         self.drops[reason.index()] += 1;
     }
 
-    pub(super) fn count_end(&mut self, reason: EndReason) {
+    pub(super) fn count_end(&mut self, reason: EndReason, transport: Transport, had: Traffic) {
         self.ended[reason.index()] += 1;
+        self.live[transport.index()] -= 1;
+        self.ended_traffic.add(had);
     }
 }

@@ -176,10 +176,11 @@ impl Server {
             return;
         };
         self.shared.quotas.release(&allocation.user);
-        self.counters.count_end(reason);
+        let transport = allocation.client.five_tuple.transport;
+        self.counters
+            .count_end(reason, transport, allocation.traffic);
         let duration_ns = now_ns.saturating_sub(allocation.started_ns);
         let five_tuple = allocation.client.five_tuple;
-        let transport: Transport = five_tuple.transport;
         self.outputs
             .push_back(Output::Ended(Box::new(AllocationEnd {
                 id: allocation.id,

@@ -31,6 +31,7 @@ mod relaying;
 mod requests;
 pub mod settings;
 mod shared;
+mod survey;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ pub use ports::{
 pub use settings::{ExternalIps, Limits, RelayAddresses, Settings, UserKey};
 pub use shared::Shared;
 pub(crate) use shared::hasher;
+pub use survey::{AllocationView, ChannelView, PermissionView};
 
 use crate::addr::{FiveTuple, PeerAddr};
 use crate::entropy::Entropy;
@@ -123,6 +125,11 @@ impl Server {
     /// From now on new allocations are refused with 508; everything else goes on.
     pub fn set_draining(&mut self) {
         self.draining = true;
+    }
+
+    /// Takes [`set_draining`](Self::set_draining) back.
+    pub fn set_accepting(&mut self) {
+        self.draining = false;
     }
 
     /// Until it is called again: whether new allocations are refused with 508, for what comes by a link that is about to close.

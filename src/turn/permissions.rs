@@ -84,6 +84,13 @@ impl Permissions {
         self.by_ip.iter().filter(live).count()
     }
 
+    /// Those in force, by address, and when each ends.
+    pub fn live(&self, now_ns: u64) -> impl Iterator<Item = (IpAddr, u64)> {
+        let live = move |permission: &&Permission| permission.expires_ns > now_ns;
+        let pair = |permission: &Permission| (permission.ip, permission.expires_ns);
+        self.by_ip.iter().filter(live).map(pair)
+    }
+
     fn position(&self, ip: IpAddr) -> Result<usize, usize> {
         self.by_ip
             .binary_search_by(|permission| permission.ip.cmp(&ip))

@@ -53,6 +53,11 @@ impl Table {
             .map(|(slot, allocation)| (narrow(slot), allocation))
     }
 
+    /// No allocation has a slot from here on.
+    pub fn slots_end(&self) -> u32 {
+        narrow(self.allocations.capacity())
+    }
+
     pub fn insert(&mut self, allocation: Allocation) -> u32 {
         let client = allocation.client.five_tuple;
         let relays = allocation.relays;

@@ -27,7 +27,7 @@ fn the_production_configuration_has_no_problem_once_its_files_are_there() {
         "readme::the_production_configuration_has_no_problem_once_its_files_are_there";
     network::alone(NAME, &["10.0.0.4/32"], || {
         let blocks = blocks("toml");
-        let [text, credentials] = &blocks[..] else {
+        let [text, credentials, acme] = &blocks[..] else {
             panic!("{} configurations", blocks.len());
         };
         let site = Site::new();
@@ -59,6 +59,19 @@ fn the_production_configuration_has_no_problem_once_its_files_are_there() {
             ended.stdout.contains("told to clients as 9.9.9.9"),
             "{ended:#?}"
         );
+        // The same with certificates that it obtains itself.
+        let files = "[tls]\ncert = \"fullchain.pem\"\nkey = \"privkey.pem\"\n";
+        assert!(text.contains(files), "{text}");
+        let by_itself = text.replace(files, &format!("{acme}\nstate_dir = \"state\"\n"));
+        site.write("acme.toml", &by_itself);
+        let ended = run(relayd()
+            .args(["check", "--config"])
+            .arg(site.path("acme.toml")));
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        let asked = "certificates asked for at https://acme-v02.api.letsencrypt.org/directory\n  for: relay.example.com\n";
+        assert!(ended.stdout.contains(asked), "{ended:#?}");
+        let warnings = ended.stdout.matches("warning: ").count();
+        assert_eq!(warnings, of_machine, "{}", ended.stdout);
         let line = ["credential", "alice", "--ttl", "8h", "--config"];
         let ended = run(relayd().args(line).arg(site.toml()));
         assert_eq!(ended.code, Some(0), "{ended:#?}");

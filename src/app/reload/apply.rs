@@ -79,8 +79,8 @@ pub async fn prepare(
     log: &telemetry::Handle,
     config: Config,
 ) -> Result<Prepared, Refusal> {
-    // A level that was set since by other means stays, unless the file has changed.
-    let log_changed = running.config.log != config.log;
+    // A level that was set on the admin listener lasts until here.
+    let log_changed = !log.has(&config.log);
     let lines = log_changed.then(|| log.prepare(&config.log)).transpose();
     let lines = lines.map_err(refuse(Verdict::Log))?;
     let certificate =
@@ -190,6 +190,11 @@ pub async fn commit(
         Certificate::SwitchedOn(store) => running.tls.store(Some(store)),
         Certificate::SwitchedOff => running.tls.store(None),
     }
+    if let Some(acme) = &mut running.acme
+        && let Err(error) = acme.replace(config.acme.as_ref(), running.tls.load_full())
+    {
+        warn!(%error, "cannot start the thread that obtains certificates: the next reload tries again");
+    }
     running.listen.set_settings(&config.listen);
     let orders = running.media.adopt(udp);
     running.streams.bound = streams.bound;
@@ -224,6 +229,11 @@ pub async fn commit(
     if let Some(Err(error)) = lines.map(|lines| log.commit(lines)) {
         warn!(%error, "the log goes on as it was");
     }
+    let token = running.config.admin.token.as_ref();
+    running.admin_state.set_token(token);
+    running
+        .control
+        .set_config(&running.config, &running.addresses);
     running.admin_state.ready(running.addresses.clone());
     // Nobody sends on it: it ends when the last token is dropped.
     if tokio::time::timeout(THREADS_MAX, all_applied.recv())

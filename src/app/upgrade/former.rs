@@ -197,7 +197,7 @@ impl Plan {
             .and_then(|store| store.self_signed());
         let names = config.tls.as_ref().and_then(|tls| match &tls.source {
             CertificateSource::SelfSigned { names } => Some(names),
-            CertificateSource::Files { .. } => None,
+            CertificateSource::Files { .. } | CertificateSource::Managed { .. } => None,
         });
         let nonces = running.turn.nonce_state(crate::sys::clock::now().instant());
         let offer = Offer {

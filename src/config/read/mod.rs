@@ -1,5 +1,6 @@
 //! One file for each table: what the file says, with places, as the parts' plain settings and defaults.
 
+pub(super) mod acme;
 pub(super) mod admin;
 pub(super) mod credentials;
 pub(super) mod listen;

@@ -1,5 +1,7 @@
 //! Whole files: golden reports, the reference and the examples against the defaults, settings in their places.
 
+mod acme;
+mod admin;
 mod changes;
 mod credentials;
 mod refusals;
@@ -102,6 +104,7 @@ fn every_known_key_is_in_the_reference_and_every_example_line_of_it_is_valid() {
     let all = uncommented(REFERENCE, &[""]);
     let dir = certificate_dir();
     std::fs::copy(dir.join("fullchain.pem"), dir.join("extra-roots.pem")).expect("a copy");
+    std::fs::write(dir.join("admin.token"), "0123456789abcdef").expect("a file");
     parse_in(&dir, &all).unwrap_or_else(|report| panic!("{report}"));
 }
 

@@ -248,9 +248,69 @@ fn a_bad_value_of_any_key_is_refused_with_its_reason() {
             "key =",
         ),
         (
-            "[tls]\nacme = {}",
-            "is not available in this version",
-            "certbot",
+            "[tls]\nacme = { names = \"a.example\" }",
+            "`tls.acme` has names, but no `terms_agreed = true`",
+            "letsencrypt.org/repository",
+        ),
+        (
+            "[tls]\nself_signed = true\n[tls.acme]\nterms_agreed = true\nnames = \"a.example\"",
+            "`tls.acme` and `tls.self_signed` exclude each other",
+            "switches [tls.acme] off",
+        ),
+        (
+            "[tls]\ncert = \"Cargo.toml\"\nkey = \"Cargo.toml\"\nacme = { terms_agreed = true, names = \"a.example\" }",
+            "`tls.acme` and `tls.cert` exclude each other",
+            "remove one of the two",
+        ),
+        (
+            "[tls.acme]\nterms_agreed = true\nnames = \"*.example.com\"",
+            "`tls.acme.names` is a wildcard",
+            "DNS-01",
+        ),
+        (
+            "[tls.acme]\nterms_agreed = true\nnames = [\"192.0.2.7\"]",
+            "`tls.acme.names[0]` is not a host name",
+            "",
+        ),
+        (
+            "[server]\ndomain = \"192.0.2.7\"\n[tls.acme]\nterms_agreed = true",
+            "`tls.acme` has no name to ask for",
+            "set names",
+        ),
+        (
+            "[tls.acme]\nterms_agreed = \"yes\"",
+            "`tls.acme.terms_agreed` has the wrong type",
+            "",
+        ),
+        (
+            "[tls.acme]\nterms_agreed = true\nnames = \"a.example\"\ndirectory = \"http://ca.example/\"",
+            "`tls.acme.directory` is no directory",
+            "",
+        ),
+        (
+            "[tls.acme]\nterms_agreed = true\nnames = \"a.example\"\ncontact = \"mailto:a@b.example\"",
+            "is no e-mail address",
+            "mailto",
+        ),
+        (
+            "[tls.acme]\nterms_agreed = true\nnames = \"a.example\"\nexternal_account_id = \"k\"",
+            "belong together",
+            "set both",
+        ),
+        (
+            "[tls.acme]\nexternal_account_key = \"not base64url!\"",
+            "`tls.acme.external_account_key` is no base64url text",
+            "",
+        ),
+        (
+            "[tls.acme]\nca_file = \"nowhere.pem\"",
+            "`tls.acme.ca_file` names a file that cannot be read",
+            "",
+        ),
+        (
+            "[tls.acme]\nstate_dir = \"\"",
+            "`tls.acme.state_dir` is empty",
+            "",
         ),
         (
             "[tls]\ncert = \"-----BEGIN CERTIFICATE-----\"",

@@ -1,5 +1,6 @@
 //! The media plane over real loopback sockets: driver, core and a client of its own.
 
+mod census;
 mod client;
 mod connections;
 mod datagrams;

@@ -1,6 +1,7 @@
 //! Real clients on loopback against the listeners of one thread.
 
 mod binding;
+mod challenge;
 mod deadlines;
 mod first_bytes;
 mod life;

@@ -46,6 +46,8 @@ pub struct Setup<'a> {
     pub certificate: Option<(&'a Authority, Leaf)>,
     /// Lines of `[listen]` after the listeners.
     pub listen: String,
+    /// Lines of `[admin]` after the listener.
+    pub admin: String,
     /// Whole tables, at the end of the file.
     pub tables: String,
     /// `turn.auth_secret`; empty: none.
@@ -93,10 +95,11 @@ impl Relayd {
              [listen]\nudp = [\"127.0.0.1:0\"]\ntcp = [\"127.0.0.1:0\"]\ntls = [\"127.0.0.1:0\"]\n{}\n\
              [tls]\ncert = {:?}\nkey = {:?}\n\
              [turn]\nusers = {{ test = \"test password\" }}\nrelay_ports = \"61000-65535\"\n{auth_secret}\
-             [admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n[proxy]\n{ca_line}{}\n{}",
+             [admin]\nlisten = \"127.0.0.1:0\"\n{}\n[log]\nformat = \"json\"\n[proxy]\n{ca_line}{}\n{}",
             setup.listen,
             dir.path("cert.pem"),
             dir.path("key.pem"),
+            setup.admin,
             setup.proxy,
             setup.tables
         );

@@ -1,0 +1,15 @@
+//! The admin listener of the real binary: who is let in, that its answers are what its description says, and that what it is
+//! told happens to real clients and tunnels.
+
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/web/mod.rs"]
+mod web;
+
+mod allocations;
+mod api;
+mod contract;
+mod crowd;
+mod refused;
+mod steering;
+mod tunnels;
