@@ -18,6 +18,7 @@ mod media;
 mod metrics;
 mod neighbours;
 mod outbox;
+mod pace;
 mod ports;
 mod relay;
 mod stream;

@@ -13,6 +13,7 @@ use crate::io::listeners::Listeners;
 use crate::io::media::Placement;
 use crate::io::metrics::{IoCounts, WorkerStats};
 use crate::io::outbox::{Item, Outbox, Payload};
+use crate::io::pace::{Pace, Reads};
 use crate::io::relay::{RelayShared, RelaySockets};
 use crate::io::stream::{READ_LEN, StreamEnd};
 use crate::io::streams::Streams;
@@ -54,16 +55,6 @@ const CROWD: usize = 1024;
 
 /// Most time that a worker's counts stay its own while it has events.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
-
-/// Relay sockets that a round has read, to be a busy one.
-const BUSY_CALLS: u64 = 32;
-
-/// Datagrams a call brings, from which on it carries enough.
-const FULL_CALL: u64 = 4;
-
-/// A rest after a busy round with streams, whose writes cost most: what arrives meanwhile shares its system calls. It
-/// delays no packet by more than this.
-const PAUSE: Duration = Duration::from_micros(60);
 
 /// What a worker is made of; unlike the worker, it can be sent to its thread.
 pub struct Seed {
@@ -115,6 +106,7 @@ pub struct Worker {
     pub(super) index: usize,
     pub(super) inboxes: Arc<[Arc<Inbox>]>,
     pub(super) crossing: Crossing,
+    pace: Pace,
     /// This round has few reports.
     pub(super) is_quiet: bool,
     /// This round began soon after the one before.
@@ -166,6 +158,7 @@ impl Worker {
             index: seed.index,
             crossing: Crossing::new(seed.index, seed.crossings),
             inboxes: seed.inboxes,
+            pace: Pace::new(now.instant(), Duration::MAX),
             is_quiet: true,
             is_soon: false,
             inbox,
@@ -186,8 +179,8 @@ impl Worker {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut running = true;
         slack::make_sleeps_exact();
+        self.pace = Pace::new(self.now.instant(), slack::sleep_cost());
         while running {
-            let before = self.counts.relays;
             let waited = self
                 .set_timer()
                 .and_then(|()| self.epoll.wait(&mut events, self.census.patience()));
@@ -216,13 +209,23 @@ impl Worker {
             self.run_errand();
             self.flush();
             self.publish_in_time(fired || !events.is_empty());
-            let calls = self.counts.relays.receive_calls - before.receive_calls;
-            let received = self.counts.relays.received - before.received;
-            if !self.streams.is_empty() && pays_to_wait(calls, received) {
-                std::thread::sleep(PAUSE);
+            if let Some(rest) = self.rest() {
+                std::thread::sleep(rest);
             }
         }
         self.end();
+    }
+
+    /// How long to let packets gather before the next round.
+    fn rest(&mut self) -> Option<Duration> {
+        let (relays, listeners) = (&self.counts.relays, &self.counts.listeners);
+        let total = Reads {
+            packets: relays.received + listeners.received,
+            relay_calls: relays.receive_calls,
+            relay_datagrams: relays.received,
+        };
+        let streams = !self.streams.is_empty();
+        self.pace.rest(self.now.instant(), total, streams)
     }
 
     /// False when the worker is to stop.
@@ -483,12 +486,6 @@ fn joined(relayed: &[crate::addr::RelayedAddr]) -> String {
     texts.join(",")
 }
 
-/// True after a round that read many relay sockets for little each: at a low load no round is like that, and with
-/// few busy sockets the calls are full.
-fn pays_to_wait(receive_calls: u64, received: u64) -> bool {
-    receive_calls >= BUSY_CALLS && received < receive_calls * FULL_CALL
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -537,14 +534,6 @@ mod tests {
         ] {
             assert!(text.contains(field), "{field} in {text}");
         }
-    }
-
-    #[test]
-    fn only_many_sockets_with_little_in_each_are_waited_for() {
-        assert!(pays_to_wait(100, 150));
-        assert!(!pays_to_wait(100, 400), "full calls");
-        assert!(!pays_to_wait(10, 12), "a low load");
-        assert!(!pays_to_wait(0, 0), "nothing relayed");
     }
 
     #[test]
