@@ -9,12 +9,14 @@ mod credentials;
 mod reload;
 mod signalling;
 mod start;
+mod upgrade;
 mod watch;
 mod watchdog;
 
 use crate::config::Config;
 use crate::io;
 use crate::secret::Secret;
+use crate::sys::inherit::{Inherited, Variables};
 use crate::systemd::Manager;
 use crate::telemetry;
 use anyhow::Context as _;
@@ -27,6 +29,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
+use upgrade::farewell::see_off;
+use upgrade::former::{Outcome, attempt};
+pub use upgrade::successor::Former;
 use watch::Watch;
 
 /// How often a draining server looks whether its last call has ended.
@@ -44,13 +49,30 @@ pub enum Source {
 }
 
 /// Serves until a signal ends it. An error means that it could not start.
-pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
+///
+/// `former`: the process that this one takes over from, which hears of the error.
+pub fn serve(config: Config, source: Source, former: Option<Former>) -> anyhow::Result<()> {
+    let ear = former.as_ref().map(Former::ear);
+    run(config, source, former).inspect_err(|error| {
+        if let Some(ear) = ear {
+            ear.refuse(&format!("{error:#}"));
+        }
+    })
+}
+
+fn run(config: Config, source: Source, mut former: Option<Former>) -> anyhow::Result<()> {
+    // First of all: nothing else may get the numbers of these descriptors.
+    let inherited = match &mut former {
+        Some(former) => former.inherited()?,
+        None => Inherited::from_service_manager(&Variables::read())
+            .context("socket activation (LISTEN_FDS)")?,
+    };
     let log = Arc::new(telemetry::init(&config.log).context("cannot set up the log")?);
     let manager = Rc::new(Manager::new(
         |name| std::env::var_os(name),
         std::process::id(),
     ));
-    let bound = Bound::new(config)?;
+    let bound = Bound::new(config, inherited, former)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -63,11 +85,16 @@ pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
         let mut watch = Watch::new();
         watchdog::spawn(Rc::clone(&manager), running.threads());
         manager.ready("serving");
-        loop {
+        let successor = loop {
             let request = tokio::select! {
                 asked = signals.next() => match asked {
-                    Asked::Stop => break,
+                    Asked::Stop => break None,
                     Asked::Reload => None,
+                    Asked::Upgrade => match attempt(&running, &source, &mut signals).await {
+                        Outcome::Kept => continue,
+                        Outcome::Stop => break None,
+                        Outcome::Handed(successor) => break Some(successor),
+                    },
                 },
                 request = reloader.asked() => Some(request),
                 () = watch.replaced(&running.tls, &running.reload_metrics) => {
@@ -78,9 +105,16 @@ pub fn serve(config: Config, source: Source) -> anyhow::Result<()> {
             manager.reloading();
             reloader.reload(&mut running, &log, &source, request).await;
             manager.ready("serving");
-        }
+        };
         // Who asks from here on is told that it is too late.
         drop((reloader, watch));
+        if let Some(successor) = successor {
+            manager.hand_over(successor.pid());
+            see_off(&mut running, successor, &mut signals).await;
+            running.end();
+            info!(pid = std::process::id(), "the former process ends");
+            return Ok(());
+        }
         let drain_timeout = running.config.drain_timeout;
         info!(
             timeout_s = drain_timeout.as_secs(),
@@ -156,13 +190,15 @@ async fn wait_for_calls(
 enum Asked {
     Stop,
     Reload,
+    Upgrade,
 }
 
-/// SIGTERM and SIGINT, which mean the same, and SIGHUP.
+/// SIGTERM and SIGINT, which mean the same, SIGHUP, and SIGUSR2.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    user2: Signal,
 }
 
 impl Signals {
@@ -172,6 +208,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
+            user2: listen(SignalKind::user_defined2())?,
         })
     }
 
@@ -180,11 +217,12 @@ impl Signals {
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
             _ = self.hangup.recv() => Asked::Reload,
+            _ = self.user2.recv() => Asked::Upgrade,
         }
     }
 
-    /// The next signal to stop; a server that drains does not reload.
+    /// The next signal to stop; a server that drains does not reload, and nobody takes over from it.
     async fn stop(&mut self) {
-        while self.next().await == Asked::Reload {}
+        while self.next().await != Asked::Stop {}
     }
 }

@@ -155,7 +155,17 @@ pub fn run() -> ExitCode {
 }
 
 fn serve(file: Option<&Path>, verbose: u8, ports: Ports) -> ExitCode {
-    let password = first_try::password(&mut SystemRng);
+    let former = match app::Former::from_environment() {
+        Ok(former) => former,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(CANNOT_START);
+        }
+    };
+    let shown = former
+        .as_ref()
+        .and_then(|former| former.first_try_password());
+    let password = shown.map_or_else(|| first_try::password(&mut SystemRng), str::to_owned);
     let (source, loaded) = match file {
         Some(path) => (app::Source::File(path.to_owned()), load(path)),
         None => {
@@ -171,7 +181,12 @@ fn serve(file: Option<&Path>, verbose: u8, ports: Ports) -> ExitCode {
         warnings,
     } = match loaded {
         Ok(loaded) => loaded,
-        Err(report) => return refuse(&report),
+        Err(report) => {
+            if let Some(former) = former {
+                former.ear().refuse_configuration(in_one_line(&report));
+            }
+            return refuse(&report);
+        }
     };
     for warning in warnings {
         eprintln!("{warning}\n");
@@ -179,7 +194,7 @@ fn serve(file: Option<&Path>, verbose: u8, ports: Ports) -> ExitCode {
     if let Some(level) = level(verbose) {
         config.log.level = level.to_owned();
     }
-    match app::serve(config, source) {
+    match app::serve(config, source, former) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -220,6 +235,14 @@ fn load_first_try(password: &str, ports: Ports, machine: &Machine) -> Result<Loa
 fn refuse(report: &Report) -> ExitCode {
     eprintln!("{report}");
     ExitCode::from(BAD_CONFIGURATION)
+}
+
+/// Errors and their places, for another process's log.
+fn in_one_line(report: &Report) -> String {
+    let text = report.to_string();
+    let is_told = |line: &&str| line.starts_with("error") || line.starts_with("-->");
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(is_told).collect();
+    lines.join(" ")
 }
 
 fn check(file: Option<&Path>, ports: Ports, peers: &[Peer], as_json: bool) -> ExitCode {

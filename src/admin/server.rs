@@ -6,6 +6,7 @@ use super::query::Query;
 use super::routes::{self, Call, Found, OPEN};
 use super::{AdminState, Settings, guard};
 use crate::sys::clock;
+use crate::sys::inherit::{Inherited, Purpose};
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Method, Request, request};
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -76,6 +78,14 @@ pub struct Admin {
 impl Admin {
     /// `None`: it is off.
     pub fn bind(settings: &Settings) -> Result<Option<Self>, BindError> {
+        Self::bind_beside(settings, &mut Inherited::default())
+    }
+
+    /// Uses the socket that is there already, if there is one.
+    pub fn bind_beside(
+        settings: &Settings,
+        inherited: &mut Inherited,
+    ) -> Result<Option<Self>, BindError> {
         let Some(address) = settings.listen else {
             return Ok(None);
         };
@@ -87,7 +97,11 @@ impl Admin {
             holder: None,
             source,
         };
-        let listener = TcpListener::bind(address).map_err(failed)?;
+        let given = inherited.take(Purpose::Admin, address).into_iter().next();
+        let listener = match given {
+            Some(given) => given.socket.into(),
+            None => TcpListener::bind(address).map_err(failed)?,
+        };
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Some(Self { listener, address }))
@@ -100,6 +114,7 @@ impl Admin {
 
     /// Answers on a thread of its own until the result is dropped.
     pub fn start(self, state: Arc<AdminState>) -> io::Result<Running> {
+        let listener = self.listener.try_clone()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -108,13 +123,17 @@ impl Admin {
             .name("relayd-admin".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
-                    tokio::select! {
-                        () = self.serve(state) => {}
-                        _ = stopped => {}
-                    }
+                    let mut connections = JoinSet::new();
+                    let handed_over = tokio::select! {
+                        () = self.accept(state, &mut connections) => false,
+                        stopped = stopped => stopped.is_ok(),
+                    };
+                    // Each has its deadline; whoever comes now is another process's.
+                    while handed_over && connections.join_next().await.is_some() {}
                 });
             })?;
         Ok(Running {
+            listener,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -122,6 +141,10 @@ impl Admin {
 
     /// Answers for as long as this is polled, which needs a tokio runtime with I/O and time.
     pub async fn serve(self, state: Arc<AdminState>) {
+        self.accept(state, &mut JoinSet::new()).await;
+    }
+
+    async fn accept(self, state: Arc<AdminState>, connections: &mut JoinSet<()>) {
         let listener = match tokio::net::TcpListener::from_std(self.listener) {
             Ok(listener) => listener,
             Err(error) => {
@@ -131,7 +154,6 @@ impl Admin {
         };
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let addresses = Arc::new(PerAddress::default());
-        let mut connections = JoinSet::new();
         loop {
             let place = Arc::clone(&places)
                 .acquire_owned()
@@ -161,8 +183,27 @@ impl Admin {
 /// Stops the admin listener when it is dropped.
 #[derive(Debug)]
 pub struct Running {
+    listener: TcpListener,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// The listener, for another process.
+    pub fn offer(&self) -> io::Result<(OwnedFd, SocketAddr)> {
+        let socket = self.listener.as_fd().try_clone_to_owned()?;
+        Ok((socket, self.listener.local_addr()?))
+    }
+
+    /// Accepts no more, and lets answers that are under way finish.
+    pub fn hand_over(mut self) {
+        if let Some(stop) = self.stop.take() {
+            // A thread that has ended has nothing to finish.
+            let _ = stop.send(());
+        }
+        // It is not waited for: the calls of this process go on.
+        drop(self.thread.take());
+    }
 }
 
 impl Drop for Running {

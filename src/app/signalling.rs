@@ -21,6 +21,8 @@ pub struct Shared {
     pub proxy: Arc<Proxy>,
     pub media: MediaHandle,
     /// Turns true when the server stops accepting.
+    pub stopped: watch::Receiver<bool>,
+    /// Turns true when connections are to end with their request.
     pub draining: watch::Receiver<bool>,
     /// Turns true when what still runs is to end.
     pub ended: watch::Receiver<bool>,
@@ -87,15 +89,18 @@ async fn run(
         media: shared.media.clone(),
         draining: shared.draining.clone(),
     });
-    listen::run(
+    let accepted = listen::run(
         listeners,
         changes,
         shared.tls,
         shared.listen,
         handler,
-        shared.draining,
-    )
-    .await;
+        shared.stopped,
+    );
+    tokio::select! {
+        () = accepted => {}
+        _ = ended.wait_for(|ended| *ended) => return,
+    }
     // Requests and tunnels are tasks of this thread: it lives until they may be cut off.
     let _ = ended.wait_for(|ended| *ended).await;
 }
@@ -203,6 +208,7 @@ mod tests {
             listen: listen::Shared::new(&settings),
             proxy: proxy.expect("a proxy"),
             media: media.clone(),
+            stopped: drain_watch.clone(),
             draining: drain_watch,
             ended: end_watch,
         };

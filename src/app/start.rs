@@ -5,6 +5,8 @@ use super::control::Control;
 use super::credentials::{self, Hook};
 use super::reload;
 use super::signalling::{self, Pulse};
+use super::upgrade::Upgrades;
+use super::upgrade::successor::{Former, Taken};
 use super::watchdog::Threads;
 use crate::acme::{self, Acme};
 use crate::addr::Family;
@@ -23,6 +25,7 @@ use crate::proxy::route::Router;
 use crate::snippet::{self, Facts as ClientFacts, Login};
 use crate::sys::clock;
 use crate::sys::holder::{Protocol, holder};
+use crate::sys::inherit::Inherited;
 use crate::sys::limits::{self, Capacity};
 use crate::sys::rng::SystemRng;
 use crate::tls::CertificateSource;
@@ -49,16 +52,27 @@ pub struct Bound {
     tls: Option<Arc<tls::Store>>,
     listeners: Listeners,
     media: Media,
+    turn: Arc<turn::Shared>,
     proxy: Arc<Proxy>,
     admin: Option<Admin>,
+    former: Option<(Former, Taken)>,
 }
 
 impl Bound {
     /// Loads the certificate, binds every socket and compiles the proxy's settings. The errors say what and where.
-    pub fn new(mut config: Config) -> anyhow::Result<Self> {
+    ///
+    /// Sockets that are there already are used. `former`: the process to take over from.
+    pub fn new(
+        mut config: Config,
+        mut inherited: Inherited,
+        former: Option<Former>,
+    ) -> anyhow::Result<Self> {
         let file = config.clone();
         let open_files = limits::raise_open_files().context("cannot read the open-files limit")?;
         let tls = config.tls.as_ref().map(tls::Store::load).transpose()?;
+        if let (Some(former), Some(store), Some(settings)) = (&former, &tls, &config.tls) {
+            former.keep_certificate(store, settings)?;
+        }
         warn_of_certificate(&config);
         let threads = config.io.workers;
         let sockets =
@@ -71,10 +85,21 @@ impl Bound {
         };
         let allocations_max = check::capacity(&config, Some(open_files.soft)).max;
         facts.complete(&mut config);
-        let admin = bind_admin(&config.admin)?;
-        let listeners = bind_listeners(&Asked::all(&config.listen), threads, &[])?;
+        let admin = bind_admin(&config.admin, &mut inherited)?;
+        let asked = Asked::all(&config.listen);
+        let listeners = bind_listeners(&asked, threads, &[], &mut inherited)?;
         let shared = turn::Shared::new(&mut SystemRng);
-        let media = Media::bind(&config.io, Arc::new(config.turn.clone()), shared)?;
+        let turn = Arc::new(config.turn.clone());
+        if let Some(former) = &former {
+            former.continue_nonces(&shared);
+        }
+        let media = Media::bind_beside(&config.io, turn, Arc::clone(&shared), &mut inherited);
+        let mut media = media?;
+        let former = former.map(|former| {
+            let taken = former.join(&mut media)?;
+            anyhow::Ok((former, taken))
+        });
+        inherited.refuse_rest().context("socket activation")?;
         let proxy = Proxy::new(config.proxy.clone())?;
         Ok(Self {
             file,
@@ -84,8 +109,10 @@ impl Bound {
             tls,
             listeners,
             media,
+            turn: shared,
             proxy,
             admin,
+            former: former.transpose()?,
         })
     }
 
@@ -107,6 +134,17 @@ impl Bound {
         self.facts.listeners = all(&addresses).chain(admin_address).collect();
         self.facts.complete(&mut self.config);
         media.set_settings(Arc::new(self.config.turn.clone()));
+        let former = match self.former {
+            Some((former, taken)) => {
+                former.take_over(taken, &media)?;
+                Some(former)
+            }
+            None => None,
+        };
+        let upgrades = Upgrades::default();
+        if let Some(former) = &former {
+            upgrades.count(|counts| *counts = former.counts());
+        }
         let listen_shared = listen::Shared::new(&self.config.listen);
         let tls: listen::Tls = Arc::new(ArcSwapOption::new(self.tls));
         self.proxy.set_page(test_page(
@@ -126,6 +164,7 @@ impl Bound {
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
         service.metrics().register(metrics.registry_mut());
+        upgrades.register(metrics.registry_mut());
         telemetry::register_metrics(metrics.registry_mut());
         if self.config.admin.coturn_metrics {
             media.coturn_metrics().register(metrics.registry_mut());
@@ -156,12 +195,14 @@ impl Bound {
             None => None,
         };
         let (draining, drain_watch) = watch::channel(false);
+        let (stopped, stop_watch) = watch::channel(false);
         let (ended, end_watch) = watch::channel(false);
         let shared = signalling::Shared {
             tls: Arc::clone(&tls),
             listen: Arc::clone(&listen_shared),
             proxy: Arc::clone(&self.proxy),
             media: media.clone(),
+            stopped: stop_watch,
             draining: drain_watch,
             ended: end_watch,
         };
@@ -207,6 +248,9 @@ impl Bound {
         acme.replace(self.config.acme.as_ref(), tls.load_full())
             .context("cannot start the thread that obtains certificates")?;
         admin_state.ready(addresses.clone());
+        if let Some(former) = former {
+            former.serving(&upgrades)?;
+        }
         Ok(Running {
             file: self.file,
             config: self.config,
@@ -216,14 +260,17 @@ impl Bound {
             tls,
             acme: Some(acme),
             media,
+            turn: self.turn,
             streams,
             admin_address,
             reload_metrics,
             listen: listen_shared,
             proxy: self.proxy,
+            upgrades,
             admin_state,
+            admin,
+            stopped,
             control,
-            _admin: admin,
             draining,
             ended,
             threads,
@@ -233,8 +280,11 @@ impl Bound {
 }
 
 /// Binds the admin listener; blames as [`bind_listeners`] does.
-fn bind_admin(settings: &admin::Settings) -> Result<Option<Admin>, admin::BindError> {
-    Admin::bind(settings).map_err(|mut error| {
+fn bind_admin(
+    settings: &admin::Settings,
+    inherited: &mut Inherited,
+) -> Result<Option<Admin>, admin::BindError> {
+    Admin::bind_beside(settings, inherited).map_err(|mut error| {
         if let admin::BindError::Socket {
             address,
             holder: blamed,
@@ -253,13 +303,16 @@ pub fn bind_listeners(
     wanted: &[Asked],
     threads: usize,
     own: &[SocketAddr],
+    inherited: &mut Inherited,
 ) -> Result<Listeners, listen::BindError> {
-    let listeners = Listeners::bind_beside(wanted, threads, own).map_err(|mut error| {
-        if error.is_in_use() {
-            error.holder = holder(Protocol::Tcp, error.address).map(|holder| holder.to_string());
-        }
-        error
-    })?;
+    let listeners =
+        Listeners::bind_beside(wanted, threads, own, inherited).map_err(|mut error| {
+            if error.is_in_use() {
+                error.holder =
+                    holder(Protocol::Tcp, error.address).map(|holder| holder.to_string());
+            }
+            error
+        })?;
     for address in listeners.skipped() {
         warn!(%address, "not listening here: this machine has no IPv6");
     }
@@ -451,9 +504,12 @@ pub struct Running {
     pub reload_metrics: reload::Metrics,
     pub listen: Arc<listen::Shared>,
     pub proxy: Arc<Proxy>,
+    pub turn: Arc<turn::Shared>,
+    pub upgrades: Upgrades,
     pub admin_state: Arc<AdminState>,
+    pub admin: Option<admin::Running>,
+    stopped: watch::Sender<bool>,
     pub control: Arc<Control>,
-    _admin: Option<admin::Running>,
     draining: watch::Sender<bool>,
     ended: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -495,6 +551,23 @@ impl Running {
         self.acme = None;
         self.admin_state.drain();
         self.media.drain();
+        self.stopped.send_replace(true);
+        self.draining.send_replace(true);
+    }
+
+    /// Leaves everything new to another process; what is here goes on, and may begin new calls on its connections.
+    pub fn hand_over(&mut self) {
+        // Validations reach the other process, whose turn it is.
+        self.acme = None;
+        self.listen.hand_over();
+        self.stopped.send_replace(true);
+        if let Some(admin) = self.admin.take() {
+            admin.hand_over();
+        }
+    }
+
+    /// Closes HTTP connections that have no request, and the others after theirs.
+    pub fn end_keep_alive(&self) {
         self.draining.send_replace(true);
     }
 
@@ -510,6 +583,7 @@ impl Running {
 
     /// Ends what still runs and joins the threads.
     pub fn end(self) {
+        self.stopped.send_replace(true);
         self.draining.send_replace(true);
         self.ended.send_replace(true);
         self.media.stop();

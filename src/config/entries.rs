@@ -113,6 +113,11 @@ fn server_and_listen(config: &Config) -> Vec<(&'static str, Value)> {
         ("server.external_ip_stun", list(&config.external_ip_stun)),
         ("server.workers", text(io.workers)),
         ("server.drain_timeout", duration(config.drain_timeout)),
+        ("server.upgrade_timeout", duration(config.upgrade_timeout)),
+        (
+            "server.upgrade_drain_timeout",
+            duration(config.upgrade_drain_timeout),
+        ),
         ("listen.udp", list(&io.udp)),
         ("listen.tcp", list(&listen.tcp)),
         ("listen.tls", list(&listen.tls)),

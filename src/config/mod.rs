@@ -52,6 +52,10 @@ pub struct Config {
     pub domain: String,
     /// `server.drain_timeout`.
     pub drain_timeout: Duration,
+    /// `server.upgrade_timeout`.
+    pub upgrade_timeout: Duration,
+    /// `server.upgrade_drain_timeout`.
+    pub upgrade_drain_timeout: Duration,
     /// STUN servers to ask for the external address before anything is bound, `host:port`, in this order.
     /// Empty unless `server.external_ip` has "auto"; what they say goes to `turn.external_ips.plain`.
     pub external_ip_stun: Vec<String>,
@@ -320,6 +324,8 @@ impl Parts {
         Config {
             domain,
             drain_timeout: self.server.drain_timeout,
+            upgrade_timeout: self.server.upgrade_timeout,
+            upgrade_drain_timeout: self.server.upgrade_drain_timeout,
             external_ip_stun: self.server.external_ip_stun,
             test_page: self.proxy.test_page,
             vendors: self.proxy.vendors,

@@ -51,7 +51,8 @@ impl Worker {
     }
 
     fn receive_from_clients(&mut self, index: usize) -> bool {
-        let Some(listener) = self.listeners.get_mut(index) else {
+        let listener = self.listeners.get_mut(index);
+        let Some(listener) = listener.filter(|listener| listener.is_read) else {
             return false;
         };
         self.counts.listeners.receive_calls += 1;
@@ -61,6 +62,9 @@ impl Worker {
             if let Ok((from, payload)) = receive_one(&listener.socket, &mut self.arena) {
                 listener.burst = burst_after_one(self.is_soon);
                 self.counts.listeners.received += 1;
+                if self.handover.is_some() {
+                    self.read_lanes();
+                }
                 self.handle_client_datagram(index, bound, bound.ip(), from, payload);
             }
             return false;
@@ -75,6 +79,9 @@ impl Worker {
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
         self.counts.listeners.received += count as u64;
+        if self.handover.is_some() {
+            self.read_lanes();
+        }
         for at in 0..count {
             if let Some(received) = self.receiver.get(at) {
                 self.note_listener_overflow(index, &received);
@@ -101,6 +108,13 @@ impl Worker {
             transport: Transport::Udp,
         };
         let link = Link::Listener(listener as u32).id();
+        let mut payload = payload;
+        if self.handover.is_some() {
+            let Some(own) = self.forward(listener, &from, payload) else {
+                return;
+            };
+            payload = own;
+        }
         let bytes = payload.bytes(&self.arena);
         let verdict = self
             .core
@@ -151,7 +165,7 @@ impl Worker {
     }
 
     /// The datagram where it lies, or put together if it was longer than its slot.
-    fn payload(&self, at: usize, slot: usize, len: usize) -> Payload {
+    pub(super) fn payload(&self, at: usize, slot: usize, len: usize) -> Payload {
         let start = slot + LAYOUT.headroom;
         if len <= LAYOUT.payload_max() {
             return Payload::Arena(start..start + len);
@@ -247,11 +261,15 @@ impl Worker {
 
     /// Sends everything that was queued in this round.
     pub(super) fn flush(&mut self) {
+        if self.handover.is_some() {
+            self.flush_records();
+        }
         while let Some(token) = self.outbox.next_waiting() {
             match token {
                 Token::Listener(index) => self.flush_listener(index as usize),
                 Token::Relay(relay) => self.flush_relay(relay),
                 Token::Stream(index) => self.flush_stream(index),
+                Token::Lane(index) => self.flush_lane(index as usize),
                 Token::Wake | Token::Timer => {}
             }
         }

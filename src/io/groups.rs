@@ -7,6 +7,7 @@ use crate::io::inbox::Inbox;
 use crate::io::listener::{self, Listener};
 use crate::io::listeners::{GroupId, Leave};
 use crate::io::{BindError, Settings};
+use crate::sys::inherit::Inherited;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,17 +193,17 @@ impl Groups {
             next += 1;
         }
         let workers = self.inboxes.len();
-        plan.sockets = listener::bind(&addresses, workers, settings.listener_buffer_bytes)?;
-        let bound = plan.sockets.first().into_iter().flatten();
-        let new = missing
-            .iter()
-            .zip(bound)
-            .map(|((place, asked), listener)| Group {
-                id: listener.group,
-                asked: *asked,
-                bound: listener.socket.addr(),
-                state: State::Wanted(*place),
-            });
+        let buffer_bytes = settings.listener_buffer_bytes;
+        let nothing = &mut Inherited::default();
+        let (sockets, bound) = listener::bind(&addresses, workers, buffer_bytes, nothing)?;
+        plan.sockets = sockets;
+        let new = missing.iter().zip(&addresses).zip(bound);
+        let new = new.map(|(((place, asked), wanted), bound)| Group {
+            id: wanted.group,
+            asked: *asked,
+            bound,
+            state: State::Wanted(*place),
+        });
         plan.new = new.collect();
         Ok(())
     }

@@ -2,11 +2,14 @@
 
 use crate::accepted::Accepted;
 use crate::io::census::{ERRANDS_MAX, Errand, Unanswered};
+use crate::io::handover::{Give, OfferedSocket};
 use crate::io::listeners::Change;
 use crate::sys::epoll::Waker;
 use crate::turn;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Connections that may wait for a worker. It takes all of them in one round, so more means it is stuck.
@@ -26,8 +29,18 @@ struct State {
     settings: Option<Arc<turn::Settings>>,
     /// One for each reload, and a reload waits for its change to be taken.
     changes: Vec<Change>,
+    orders: Vec<Order>,
     draining: bool,
     stopped: bool,
+}
+
+/// What a worker is to do in an upgrade.
+pub enum Order {
+    /// Say which listeners there are.
+    Offer(Sender<io::Result<Vec<OfferedSocket>>>),
+    Give(Give),
+    /// Some reservation was adopted and wants to be looked after.
+    WatchReservations,
 }
 
 /// Everything that had come in.
@@ -36,6 +49,7 @@ pub struct Mail {
     pub errands: VecDeque<Errand>,
     pub settings: Option<Arc<turn::Settings>>,
     pub changes: Vec<Change>,
+    pub orders: Vec<Order>,
     pub draining: bool,
     pub stopped: bool,
 }
@@ -63,6 +77,16 @@ impl Inbox {
 
     pub fn set_settings(&self, settings: Arc<turn::Settings>) {
         self.lock().settings = Some(settings);
+        self.waker.wake();
+    }
+
+    /// A worker that has stopped drops it.
+    pub fn order(&self, order: Order) {
+        let mut state = self.lock();
+        if !state.stopped {
+            state.orders.push(order);
+        }
+        drop(state);
         self.waker.wake();
     }
 
@@ -117,6 +141,7 @@ impl Inbox {
             errands: std::mem::take(&mut state.errands),
             settings: state.settings.take(),
             changes: std::mem::take(&mut state.changes),
+            orders: std::mem::take(&mut state.orders),
             draining: state.draining,
             stopped: state.stopped,
         }

@@ -1,10 +1,11 @@
-//! UDP listeners: the same addresses for every worker, joined by SO_REUSEPORT.
+//! UDP listeners: the same addresses for every worker, joined by SO_REUSEPORT, or taken over from who bound them.
 
 use crate::io::BindError;
 use crate::io::datagrams::BURST_START;
 use crate::io::listeners::{GroupId, Leaving};
 use crate::io::outbox::Chain;
 use crate::sys::holder::{Protocol, holder};
+use crate::sys::inherit::{self, Given, Inherited, Origin};
 use crate::sys::socket::{Purpose, UdpSocket};
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +18,10 @@ pub struct Listener {
     pub burst: u8,
     /// The kernel's count of what its receive buffer has dropped, as last seen.
     pub overflow: u32,
+    /// False while it is read by the process on the other side of an upgrade.
+    pub is_read: bool,
+    /// Which socket of the former process it is, after an upgrade.
+    pub former: Option<Former>,
     /// Answers must name the address they leave from.
     pub is_wildcard: bool,
     /// The same for the sockets of all workers.
@@ -34,43 +39,61 @@ pub struct Wanted {
     pub beside_own: bool,
 }
 
-/// Binds `wanted` for `workers` workers; the outer vector has one entry for each.
+/// A listener's place in the process that it was taken over from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Former {
+    pub index: usize,
+    pub worker: usize,
+}
+
+impl Former {
+    fn of(origin: Origin) -> Option<Self> {
+        match origin {
+            Origin::ServiceManager => None,
+            Origin::Former { index, worker, .. } => Some(Self { index, worker }),
+        }
+    }
+}
+
+/// Binds `wanted` for `workers` workers; the outer vector has one entry for each. The addresses are as they were bound.
 ///
-/// All workers share the real port of an address that asks for port 0.
+/// All workers share the real port of an address that asks for port 0. Sockets that are there already are used instead;
+/// where others may not be bound beside them, some workers have no listener of that address.
 pub fn bind(
     wanted: &[Wanted],
     workers: usize,
     buffer_bytes: usize,
-) -> Result<Vec<Vec<Listener>>, BindError> {
+    inherited: &mut Inherited,
+) -> Result<(Vec<Vec<Listener>>, Vec<SocketAddr>), BindError> {
     let mut all: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut bound = Vec::with_capacity(wanted.len());
     let mut smallest = usize::MAX;
     for wanted in wanted {
-        let mut real = wanted.address;
-        for (worker, listeners) in all.iter_mut().enumerate() {
-            let purpose = if worker == 0 && !wanted.beside_own {
-                Purpose::Listener
-            } else {
-                Purpose::SharedListener
-            };
-            let socket = UdpSocket::bind(real, purpose).map_err(|error| failed(real, error))?;
-            let set = set_up(&socket, purpose, buffer_bytes);
+        let sockets = match inherited.take(inherit::Purpose::Udp, wanted.address) {
+            given if given.is_empty() => bind_shared(wanted, workers, 0)?,
+            given => take_over(wanted, given, workers)?,
+        };
+        bound.extend(sockets.first().map(|(socket, _)| socket.addr()));
+        for (index, (socket, former)) in sockets.into_iter().enumerate() {
+            let real = socket.addr();
+            let set = socket.set_buffers(buffer_bytes);
             smallest = smallest.min(set.map_err(|error| failed(real, error))?);
-            real = socket.addr();
-            listeners.push(Listener {
+            if wanted.beside_own {
+                // While the group was incomplete, the kernel gave packets of live calls to the wrong workers. Those are
+                // lost; they must not be taken for a client's that has no allocation.
+                socket.discard_received();
+            }
+            all[worker_of(index, former, workers)].push(Listener {
                 is_wildcard: real.ip().is_unspecified(),
+                overflow: socket.overflow(),
                 socket,
+                is_read: former.is_none(),
+                former,
                 chain: Chain::EMPTY,
                 burst: BURST_START,
-                overflow: 0,
                 group: wanted.group,
                 leaving: None,
             });
-        }
-        if wanted.beside_own {
-            // While the group was incomplete, the kernel gave packets of live calls to the wrong workers. Those are lost; they
-            // must not be taken for a client's that has no allocation.
-            let sockets = all.iter().filter_map(|listeners| listeners.last());
-            sockets.for_each(|listener| listener.socket.discard_received());
         }
     }
     if smallest < buffer_bytes {
@@ -80,15 +103,77 @@ pub fn bind(
             "UDP buffers are smaller than configured: raise net.core.rmem_max and net.core.wmem_max"
         );
     }
-    Ok(all)
+    Ok((all, bound))
 }
 
-/// Returns the buffer size that was reached, in bytes.
-fn set_up(socket: &UdpSocket, purpose: Purpose, buffer_bytes: usize) -> io::Result<usize> {
-    if purpose == Purpose::Listener {
-        socket.share_port()?;
+type Sockets = Vec<(UdpSocket, Option<Former>)>;
+
+/// The former process's workers are shared out as a whole: each has a lane of its own.
+fn worker_of(index: usize, former: Option<Former>, workers: usize) -> usize {
+    former.map_or(index, |former| former.worker) % workers
+}
+
+/// One socket for each worker after the first `from`.
+fn bind_shared(wanted: &Wanted, workers: usize, from: usize) -> Result<Sockets, BindError> {
+    let mut real = wanted.address;
+    let mut sockets = Sockets::new();
+    for worker in from..workers {
+        let purpose = if worker == 0 && !wanted.beside_own {
+            Purpose::Listener
+        } else {
+            Purpose::SharedListener
+        };
+        let socket = UdpSocket::bind(real, purpose).map_err(|error| failed(real, error))?;
+        if purpose == Purpose::Listener {
+            socket.share_port().map_err(|error| failed(real, error))?;
+        }
+        real = socket.addr();
+        sockets.push((socket, None));
     }
-    socket.set_buffers(buffer_bytes)
+    Ok(sockets)
+}
+
+/// Sockets that are bound already, and beside those of a service manager as many as the workers want and it permits.
+///
+/// Nothing is bound beside a former process's: a group that changes spreads its packets anew, also those of live calls.
+fn take_over(wanted: &Wanted, given: Vec<Given>, workers: usize) -> Result<Sockets, BindError> {
+    let mut sockets = Sockets::new();
+    for Given {
+        socket,
+        address,
+        origin,
+        ..
+    } in given
+    {
+        let socket = UdpSocket::adopt(socket, address).map_err(|error| failed(address, error))?;
+        sockets.push((socket, Former::of(origin)));
+    }
+    let Some((first, None)) = sockets.first() else {
+        return Ok(sockets);
+    };
+    let (address, given) = (first.addr(), sockets.len());
+    let shared = first.is_shared().map_err(|error| failed(address, error))?;
+    let more = match shared {
+        true => {
+            let beside = Wanted { address, ..*wanted };
+            bind_shared(&beside, workers, given)
+        }
+        false => Ok(Sockets::new()),
+    };
+    match more {
+        Ok(more) => sockets.extend(more),
+        // A port below 1024 may be the service manager's to bind alone.
+        Err(error) => tracing::warn!(%error, "no more sockets beside those of the service manager"),
+    }
+    if sockets.len() < workers {
+        tracing::info!(
+            udp = %address,
+            sockets = sockets.len(),
+            workers,
+            "fewer workers than there are read this listener: one for each socket that the service manager gave, or all with ReusePort=yes"
+        );
+    }
+    Ok(sockets)
 }
 
 fn failed(addr: SocketAddr, source: io::Error) -> BindError {

@@ -51,6 +51,16 @@ impl Listeners {
         self.slots.len()
     }
 
+    pub fn get(&self, index: usize) -> Option<&Listener> {
+        self.slots.get(index)?.as_ref()
+    }
+
+    /// Those that are open, with their indices.
+    pub fn open(&self) -> impl Iterator<Item = (usize, &Listener)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
+    }
+
     pub fn get_mut(&mut self, index: usize) -> Option<&mut Listener> {
         self.slots.get_mut(index)?.as_mut()
     }
@@ -77,17 +87,27 @@ impl Listeners {
         }
     }
 
-    fn of_group(&mut self, group: GroupId) -> Option<&mut Listener> {
-        let mut open = self.slots.iter_mut().flatten();
-        open.find(|listener| listener.group == group)
+    /// More than one where fewer workers took over from more.
+    fn of_group(&mut self, group: GroupId) -> impl Iterator<Item = &mut Listener> {
+        let open = self.slots.iter_mut().flatten();
+        open.filter(move |listener| listener.group == group)
+    }
+
+    fn indices_of(&self, group: GroupId) -> Vec<usize> {
+        let of_group = self.open().filter(|(_, listener)| listener.group == group);
+        of_group.map(|(index, _)| index).collect()
     }
 }
 
 impl Worker {
     /// Watches one more listener.
+    ///
+    /// One of a former process is watched once that process has let it go.
     pub(super) fn open_listener(&mut self, listener: Listener) -> std::io::Result<()> {
+        let is_read = listener.is_read;
         let index = self.listeners.insert(listener);
-        let Some(listener) = self.listeners.get_mut(index as usize) else {
+        let listener = self.listeners.get_mut(index as usize);
+        let Some(listener) = listener.filter(|_| is_read) else {
             return Ok(());
         };
         let token = Token::Listener(index).to_bits();
@@ -102,15 +122,25 @@ impl Worker {
 
     pub(super) fn change_listeners(&mut self, change: Change) {
         for group in change.revive {
-            if let Some(listener) = self.listeners.of_group(group) {
+            for listener in self.listeners.of_group(group) {
                 listener.leaving = None;
             }
         }
         for (group, leave) in change.leave {
-            if let Some(listener) = self.listeners.of_group(group) {
-                listener.leaving = Some(Leaving { leave, idle: false });
-            } else {
-                // It could not be watched; nobody is to wait for it.
+            let mut open = 0;
+            for listener in self.listeners.of_group(group) {
+                let leave = Arc::clone(&leave);
+                // The worker has one voice: that of its first socket.
+                let is_first = open == 0;
+                listener.leaving = Some(Leaving {
+                    leave,
+                    idle: false,
+                    is_first,
+                });
+                open += 1;
+            }
+            if open == 0 {
+                // It could not be watched, or other workers alone have it; nobody is to wait for it.
                 leave.set_idle();
                 leave.set_closed();
             }
@@ -130,12 +160,23 @@ impl Worker {
     /// Looks which of the leaving listeners have no call here any more. Looks at every allocation, so not often.
     pub(super) fn look_after_leaving(&mut self) {
         for index in 0..self.listeners.len() {
-            let link = Link::Listener(index as u32).id();
-            let listener = self.listeners.get_mut(index);
-            let Some(leaving) = listener.and_then(|listener| listener.leaving.as_mut()) else {
+            let Some(listener) = self.listeners.get(index) else {
                 continue;
             };
-            if !leaving.idle && !self.core.uses_link(link) {
+            let waits = |leaving: &Leaving| leaving.is_first && !leaving.idle;
+            if !listener.leaving.as_ref().is_some_and(waits) {
+                continue;
+            }
+            let group = self.listeners.indices_of(listener.group);
+            let is_used = |index: &usize| {
+                let link = Link::Listener(*index as u32).id();
+                self.core.uses_link(link) || self.serves_former(*index)
+            };
+            if group.iter().any(is_used) {
+                continue;
+            }
+            let listener = self.listeners.get_mut(index);
+            if let Some(leaving) = listener.and_then(|listener| listener.leaving.as_mut()) {
                 leaving.idle = leaving.leave.set_idle();
             }
         }
@@ -148,15 +189,20 @@ impl Worker {
             let Some(listener) = self.listeners.get_mut(index) else {
                 continue;
             };
-            let leave = listener.leaving.as_ref().map(|leaving| &leaving.leave);
-            let Some(leave) = leave.filter(|leave| leave.is_over()).map(Arc::clone) else {
+            let leaving = listener.leaving.as_ref();
+            let Some(leaving) = leaving.filter(|leaving| leaving.leave.is_over()) else {
                 continue;
             };
+            let (leave, is_first) = (Arc::clone(&leaving.leave), leaving.is_first);
             let address = listener.socket.addr();
+            // Another process may have the same socket open, and then closing it here does not end the watch.
+            if listener.is_read && self.epoll.remove(listener.socket.as_fd()).is_err() {
+                debug_assert!(false, "what is read is watched");
+            }
             // What waits to be sent by it goes first.
             self.flush();
             self.listeners.close(index);
-            if leave.set_closed() {
+            if is_first && leave.set_closed() {
                 tracing::info!(%address, "listener closed: the last call that came by it has ended");
             }
         }
@@ -168,6 +214,8 @@ pub struct Leaving {
     leave: Arc<Leave>,
     /// This worker has said that it needs the group no more.
     idle: bool,
+    /// It speaks for the worker's sockets of the group.
+    is_first: bool,
 }
 
 /// A group that is to close: how far its workers are.

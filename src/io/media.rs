@@ -6,23 +6,31 @@ use crate::io::census::{self, Errand, Filter, Listed, Query, Unanswered};
 use crate::io::coturn::CoturnMetrics;
 use crate::io::crossing::Crossings;
 use crate::io::groups::{Groups, Orders, Plan};
-use crate::io::inbox::Inbox;
-use crate::io::listener::{self, Listener};
+use crate::io::handover::{self, Give, OfferedSocket};
+use crate::io::inbox::{Inbox, Order};
+use crate::io::listener;
 use crate::io::listeners::{Change, GroupId, StreamSettings};
 use crate::io::local::LocalRelays;
 use crate::io::metrics::{Metrics, WorkerStats};
-use crate::io::ports::{PortPool, Reservations};
+use crate::io::ports::{Held, PortPool, Reservations};
 use crate::io::relay::RelayShared;
 use crate::io::worker::{self, Worker};
 use crate::io::{BindError, Settings};
+use crate::sys::clock;
 use crate::sys::epoll::Waker;
+use crate::sys::inherit::Inherited;
+use crate::sys::lane::Lane;
 use crate::sys::rng::SystemRng;
-use crate::turn;
+use crate::sys::socket::UdpSocket;
+use crate::turn::{self, ReservationToken};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -42,6 +50,7 @@ pub struct MediaHandle {
 }
 
 struct HandleShared {
+    relays: Arc<RelayShared>,
     workers: Vec<WorkerFace>,
     stats: Arc<[Arc<WorkerStats>]>,
     placement: Arc<Placement>,
@@ -49,6 +58,14 @@ struct HandleShared {
     realm: Arc<ArcSwap<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     groups: Mutex<Groups>,
+}
+
+/// A port that is kept for a client who has its token (EVEN-PORT).
+pub struct OfferedReservation {
+    pub token: [u8; 8],
+    pub socket: OwnedFd,
+    pub address: SocketAddr,
+    pub left: Duration,
 }
 
 struct WorkerFace {
@@ -63,6 +80,16 @@ impl Media {
         turn: Arc<turn::Settings>,
         shared: Arc<turn::Shared>,
     ) -> Result<Self, BindError> {
+        Self::bind_beside(settings, turn, shared, &mut Inherited::default())
+    }
+
+    /// Uses the sockets that are there already, and binds the rest.
+    pub fn bind_beside(
+        settings: &Settings,
+        turn: Arc<turn::Settings>,
+        shared: Arc<turn::Shared>,
+        inherited: &mut Inherited,
+    ) -> Result<Self, BindError> {
         let workers = settings.workers.max(1);
         let wanted: Vec<_> = (0..)
             .zip(&settings.udp)
@@ -72,9 +99,8 @@ impl Media {
                 beside_own: false,
             })
             .collect();
-        let listeners = listener::bind(&wanted, workers, settings.listener_buffer_bytes)?;
-        let addr = |listener: &Listener| listener.socket.addr();
-        let udp_addresses: Vec<_> = listeners.iter().take(1).flatten().map(addr).collect();
+        let buffer_bytes = settings.listener_buffer_bytes;
+        let (listeners, udp_addresses) = listener::bind(&wanted, workers, buffer_bytes, inherited)?;
         let relays = Arc::new(RelayShared {
             ports: PortPool::new(
                 settings.relay_ports,
@@ -110,6 +136,7 @@ impl Media {
             seeds.push(worker::Seed {
                 index,
                 listeners,
+                lanes: Vec::new(),
                 inboxes: Arc::clone(&inboxes),
                 crossings: Arc::clone(&crossings),
                 stats,
@@ -125,6 +152,7 @@ impl Media {
         }
         let stats = faces.iter().map(|face| Arc::clone(&face.stats)).collect();
         let shared = HandleShared {
+            relays,
             groups: Mutex::new(Groups::new(&settings.udp, &udp_addresses, inboxes.to_vec())),
             workers: faces,
             stats,
@@ -142,6 +170,22 @@ impl Media {
     /// The UDP listeners with their real ports, in the order of the settings.
     pub fn udp_addresses(&self) -> Vec<SocketAddr> {
         self.udp_addresses.clone()
+    }
+
+    /// Joins the workers to those of a process that had as many as `former`; returns the other ends of the lanes.
+    pub fn join_former(&mut self, former: usize) -> Result<Vec<OwnedFd>, BindError> {
+        let (own, others) = handover::lanes(self.seeds.len(), former.max(1))?;
+        for (seed, lanes) in self.seeds.iter_mut().zip(own) {
+            seed.lanes = lanes;
+        }
+        Ok(others.into_iter().map(Lane::into_fd).collect())
+    }
+
+    /// The listeners that were taken over, as (worker, place) in the former process.
+    pub fn taken_over(&self) -> Vec<(usize, usize)> {
+        let listeners = self.seeds.iter().flat_map(|seed| &seed.listeners);
+        let former = listeners.filter_map(|listener| listener.former);
+        former.map(|former| (former.worker, former.index)).collect()
     }
 
     /// Starts one thread for each worker.
@@ -311,6 +355,89 @@ impl MediaHandle {
             .workers
             .iter()
             .for_each(|worker| worker.inbox.stop());
+    }
+
+    /// The UDP listeners of all workers, for another process to read. Each worker has until `patience` is over.
+    pub fn offer(&self, patience: Duration) -> io::Result<Vec<OfferedSocket>> {
+        let mut all = Vec::new();
+        for worker in &self.shared.workers {
+            let (sender, offered) = channel();
+            worker.inbox.order(Order::Offer(sender));
+            all.extend(offered.recv_timeout(patience).map_err(io::Error::other)??);
+        }
+        Ok(all)
+    }
+
+    /// Gives listeners away, as (worker, place). The result hears once from each worker that reads its own no more.
+    ///
+    /// `lanes` are those that [`Media::join_former`] of the other process has returned.
+    pub fn give(
+        &self,
+        lanes: Vec<OwnedFd>,
+        listeners: &[(usize, usize)],
+    ) -> io::Result<Receiver<()>> {
+        let workers = &self.shared.workers;
+        if lanes.len() < workers.len() {
+            return Err(io::Error::other("fewer lanes than workers"));
+        }
+        let mut ends: Vec<Vec<Lane>> = workers.iter().map(|_| Vec::new()).collect();
+        for (index, lane) in lanes.into_iter().enumerate() {
+            ends[index % workers.len()].push(Lane::received(lane)?);
+        }
+        let (done, all_done) = channel();
+        for (index, (worker, lanes)) in workers.iter().zip(ends).enumerate() {
+            let own = listeners.iter().filter(|(worker, _)| *worker == index);
+            worker.inbox.order(Order::Give(Give {
+                lanes,
+                listeners: own.map(|(_, place)| *place).collect(),
+                done: done.clone(),
+            }));
+        }
+        Ok(all_done)
+    }
+
+    pub fn worker_count(&self) -> usize {
+        self.shared.workers.len()
+    }
+
+    /// Takes out every reserved port that nobody has claimed, for another process.
+    pub fn take_reservations(&self) -> io::Result<Vec<OfferedReservation>> {
+        let kept = self
+            .shared
+            .relays
+            .reservations
+            .take_all(clock::now().instant());
+        let offer = |(token, held, left): (ReservationToken, Held<UdpSocket>, Duration)| {
+            Ok(OfferedReservation {
+                token: token.0,
+                socket: held.socket.as_fd().try_clone_to_owned()?,
+                address: held.lease.addr(),
+                left,
+            })
+        };
+        kept.into_iter().map(offer).collect()
+    }
+
+    /// Keeps reserved ports of another process; how many could be kept.
+    pub fn adopt_reservations(&self, offered: Vec<OfferedReservation>) -> usize {
+        let relays = &self.shared.relays;
+        let mut adopted = 0;
+        for offered in offered {
+            let socket = UdpSocket::adopt_relay(offered.socket.into(), offered.address);
+            let (Ok(socket), Some(lease)) = (socket, relays.ports.exactly(offered.address)) else {
+                continue;
+            };
+            let expires_at = clock::now().instant() + offered.left;
+            let token = ReservationToken(offered.token);
+            relays
+                .reservations
+                .keep(token, Held { socket, lease }, expires_at);
+            adopted += 1;
+        }
+        if let Some(worker) = self.shared.workers.first().filter(|_| adopted > 0) {
+            worker.inbox.order(Order::WatchReservations);
+        }
+        adopted
     }
 
     /// Waits for the threads to end, after `stop`.

@@ -44,6 +44,11 @@ pub struct IoCounts {
     pub streams_taken: u64,
     /// Media frames dropped because a client read too slowly.
     pub stream_frames_dropped: u64,
+    /// Packets of clients of the former process, sent there; not sent, because it did not keep up.
+    pub forwarded: u64,
+    pub forward_dropped: u64,
+    /// Packets of own clients that the process which took over has sent here.
+    pub forwarded_here: u64,
 }
 
 impl IoCounts {
@@ -220,6 +225,19 @@ fn encode_sockets(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters
         "ICMP errors for datagrams sent to peers",
         None,
         total(counts, |(io, _)| io.icmp),
+    )?;
+    let help =
+        "Datagrams of the former process's clients during an upgrade, by what became of them";
+    family(
+        encoder,
+        "relayd_upgrade_forwarded_datagrams",
+        help,
+        "result",
+        [
+            ("sent", total(counts, |(io, _)| io.forwarded)),
+            ("dropped", total(counts, |(io, _)| io.forward_dropped)),
+            ("received", total(counts, |(io, _)| io.forwarded_here)),
+        ],
     )
 }
 

@@ -9,6 +9,7 @@ mod coturn;
 mod crossing;
 mod datagrams;
 mod groups;
+mod handover;
 mod inbox;
 mod listener;
 mod listeners;
@@ -31,7 +32,8 @@ mod tests;
 
 pub use coturn::CoturnMetrics;
 pub use groups::{Orders, Plan};
-pub use media::{Media, MediaHandle};
+pub use handover::OfferedSocket;
+pub use media::{Media, MediaHandle, OfferedReservation};
 pub use metrics::Metrics;
 
 use crate::sys::holder::Holder;

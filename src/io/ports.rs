@@ -10,7 +10,7 @@ use crate::turn::ReservationToken;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Free ports of every relay address.
 pub struct PortPool {
@@ -31,6 +31,8 @@ struct State {
 pub struct PortLease {
     pool: Arc<PortPool>,
     addr: SocketAddr,
+    /// It counts against the pool's maximum: a descriptor of this process goes with it.
+    counted: bool,
 }
 
 impl PortLease {
@@ -41,7 +43,7 @@ impl PortLease {
 
 impl Drop for PortLease {
     fn drop(&mut self) {
-        self.pool.give_back(self.addr);
+        self.pool.give_back(self.addr, self.counted);
     }
 }
 
@@ -100,10 +102,39 @@ impl PortPool {
         self.list(&mut state, ip).oldest().count()
     }
 
-    fn give_back(&self, addr: SocketAddr) {
+    /// This very port, for a socket that is bound to it already. `None`: it is held, or not of this pool.
+    pub fn exactly(self: &Arc<Self>, addr: SocketAddr) -> Option<PortLease> {
+        let index = self.index(addr)?;
+        self.take(addr.ip(), 1, |list| {
+            let free = list.is_free(index);
+            free.then(|| list.take(index))
+        })?;
+        Some(self.lease(addr.ip(), index))
+    }
+
+    /// Keeps a port from being given while another process has it. `None`: nobody would be given it.
+    pub fn set_aside(self: &Arc<Self>, addr: SocketAddr) -> Option<PortLease> {
+        let index = self.index(addr)?;
+        self.take(addr.ip(), 0, |list| {
+            let free = list.is_free(index);
+            free.then(|| list.take(index))
+        })?;
+        let mut lease = self.lease(addr.ip(), index);
+        lease.counted = false;
+        Some(lease)
+    }
+
+    fn index(&self, addr: SocketAddr) -> Option<u16> {
+        let range = self.first..=self.last;
+        range
+            .contains(&addr.port())
+            .then(|| addr.port() - self.first)
+    }
+
+    fn give_back(&self, addr: SocketAddr, counted: bool) {
         let index = addr.port() - self.first;
         let mut state = lock(&self.state);
-        state.leases -= 1;
+        state.leases -= usize::from(counted);
         self.list(&mut state, addr.ip()).give_back(index);
     }
 
@@ -111,6 +142,7 @@ impl PortPool {
         PortLease {
             pool: Arc::clone(self),
             addr: SocketAddr::new(ip, self.port(index)),
+            counted: true,
         }
     }
 
@@ -251,6 +283,16 @@ impl<S> Reservations<S> {
     }
 
     /// What was kept under `token`, once.
+    /// Everything that is kept and has not expired, with the time that is left.
+    pub fn take_all(&self, now: Instant) -> Vec<(ReservationToken, Held<S>, Duration)> {
+        let all = std::mem::take(&mut *lock(&self.kept)).into_iter();
+        let left = all.map(|(token, kept)| {
+            let left = kept.expires_at.saturating_duration_since(now);
+            (token, kept.held, left)
+        });
+        left.filter(|(_, _, left)| !left.is_zero()).collect()
+    }
+
     pub fn claim(&self, token: ReservationToken, now: Instant) -> Option<Held<S>> {
         let kept = lock(&self.kept).remove(&token)?;
         (now < kept.expires_at).then_some(kept.held)
@@ -360,6 +402,34 @@ mod tests {
         assert!(pool.even(ip(1)).is_some());
         drop(pair);
         assert!(pool.pair(ip(1)).is_some());
+    }
+
+    #[test]
+    fn a_port_set_aside_is_given_to_nobody_and_takes_no_place() {
+        let pool = PortPool::new((50_000, 50_003), 2, Box::new(crate::sys::rng::SystemRng));
+        let addr = |port| SocketAddr::new(ip(1), port);
+        let aside: Vec<_> = [50_000, 50_002]
+            .map(|port| pool.set_aside(addr(port)))
+            .into();
+        assert!(aside.iter().all(Option::is_some));
+        assert!(
+            pool.set_aside(addr(50_000)).is_none(),
+            "it is set aside already"
+        );
+        assert!(pool.set_aside(addr(49_999)).is_none() && pool.set_aside(addr(50_004)).is_none());
+        assert!(pool.even(ip(1)).is_none());
+        let held = [
+            pool.any(ip(1)),
+            pool.exactly(addr(50_001)).or_else(|| pool.any(ip(1))),
+        ];
+        assert!(held.iter().all(Option::is_some), "two places");
+        drop(aside);
+        assert_eq!(pool.free_count(ip(1)), 2);
+        assert!(pool.exactly(addr(50_000)).is_none(), "no place is left");
+        drop(held);
+        let lease = pool.exactly(addr(50_000)).expect("free");
+        assert_eq!(lease.addr(), addr(50_000));
+        assert!(pool.exactly(addr(50_000)).is_none());
     }
 
     #[derive(Clone, Copy, Debug)]

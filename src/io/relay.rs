@@ -97,6 +97,15 @@ impl RelaySockets {
         self.shared.local.owner(addr)
     }
 
+    pub fn shared(&self) -> &RelayShared {
+        &self.shared
+    }
+
+    /// Reservations that another process made are kept here, too.
+    pub fn watch_reservations(&mut self) {
+        self.has_reservations = true;
+    }
+
     /// True while unclaimed reservations want to be looked after.
     pub fn has_reservations(&self) -> bool {
         self.has_reservations

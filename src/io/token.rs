@@ -13,6 +13,8 @@ pub enum Token {
     Relay(RelayId),
     /// By index into the worker's streams.
     Stream(u32),
+    /// By index into the lanes to another process.
+    Lane(u32),
 }
 
 impl Token {
@@ -23,6 +25,7 @@ impl Token {
             Self::Relay(relay) => (2, relay.0),
             Self::Stream(index) => (3, index),
             Self::Timer => (4, 0),
+            Self::Lane(index) => (5, index),
         };
         kind << 32 | u64::from(index)
     }
@@ -35,6 +38,7 @@ impl Token {
             2 => Some(Self::Relay(RelayId(index))),
             3 => Some(Self::Stream(index)),
             4 => Some(Self::Timer),
+            5 => Some(Self::Lane(index)),
             _ => None,
         }
     }
@@ -79,6 +83,7 @@ mod tests {
             Token::Listener(3),
             Token::Relay(RelayId(u32::MAX)),
             Token::Stream(70_000),
+            Token::Lane(1),
         ];
         for token in tokens {
             assert_eq!(Token::from_bits(token.to_bits()), Some(token));

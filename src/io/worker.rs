@@ -6,7 +6,8 @@
 use crate::io::arena::Arena;
 use crate::io::census::Census;
 use crate::io::crossing::{Crossing, Crossings};
-use crate::io::inbox::Inbox;
+use crate::io::handover::{Handover, OfferedSocket, SeedLane};
+use crate::io::inbox::{Inbox, Order};
 use crate::io::listener::Listener;
 use crate::io::listeners::Listeners;
 use crate::io::media::Placement;
@@ -72,6 +73,8 @@ pub struct Seed {
     pub stream_idle_s: u64,
     pub epoll: Epoll,
     pub timer: Timer,
+    /// To the workers of the process that this one takes over from.
+    pub lanes: Vec<SeedLane>,
 }
 
 pub fn new_epoll() -> io::Result<(Epoll, Timer)> {
@@ -96,6 +99,9 @@ pub struct Worker {
     pub(super) placement: Arc<Placement>,
     pub(super) stream_queue_bytes_max: usize,
     pub(super) stream_idle: Duration,
+    pub(super) turn_shared: Arc<turn::Shared>,
+    /// While an upgrade is under way.
+    pub(super) handover: Option<Box<Handover>>,
     pub(super) census: Census,
     pub(super) index: usize,
     pub(super) inboxes: Arc<[Arc<Inbox>]>,
@@ -122,9 +128,17 @@ impl Worker {
         let inbox = Arc::clone(&seed.inboxes[seed.index]);
         epoll.add(inbox.waker.as_fd(), Token::Wake.to_bits(), Interest::Read)?;
         epoll.add(seed.timer.as_fd(), Token::Timer.to_bits(), Interest::Read)?;
+        for (index, seed) in seed.lanes.iter().enumerate() {
+            let token = Token::Lane(index as u32).to_bits();
+            epoll.add(seed.lane.as_fd(), token, Interest::Read)?;
+        }
+        let hasher = turn::hasher(&mut SystemRng);
         let now = clock::now();
+        let turn_shared = Arc::clone(&seed.turn_shared);
         let mut worker = Self {
             core: turn::Server::new(seed.turn, seed.turn_shared, Box::new(SystemRng)),
+            turn_shared,
+            handover: Handover::of_successor(seed.lanes, hasher),
             now,
             relays: RelaySockets::new(seed.index, Rc::clone(&epoll), seed.relays, now.instant()),
             listeners: Listeners::default(),
@@ -236,6 +250,7 @@ impl Worker {
                 self.timer.clear();
                 self.timer_at = None;
             }
+            Some(Token::Lane(index)) => self.handle_lane(index as usize, event.readable),
             Some(Token::Wake) => return self.take_mail(),
             None => debug_assert!(false, "only tokens are registered"),
         }
@@ -262,11 +277,34 @@ impl Worker {
         }
         self.stats.draining.store(mail.draining, Ordering::Release);
         self.census.add(mail.errands);
+        for order in mail.orders {
+            match order {
+                Order::Offer(to) => {
+                    // Whoever asked may have given up.
+                    let _ = to.send(self.offer());
+                }
+                Order::Give(give) => self.give(give),
+                Order::WatchReservations => self.relays.watch_reservations(),
+            }
+        }
         for stream in mail.accepted {
             self.take_over(stream);
         }
         self.take_crossed();
         !mail.stopped
+    }
+
+    /// The listeners, for another process.
+    fn offer(&self) -> io::Result<Vec<OfferedSocket>> {
+        let offer = |(index, listener): (usize, &Listener)| {
+            Ok(OfferedSocket {
+                socket: listener.socket.as_fd().try_clone_to_owned()?,
+                address: listener.socket.addr(),
+                worker: self.index,
+                index,
+            })
+        };
+        self.listeners.open().map(offer).collect()
     }
 
     /// Sees to it that the next wait ends when something is due. What has become due later is found out then.
@@ -332,7 +370,7 @@ impl Worker {
         }
     }
 
-    fn publish_allocations(&self) {
+    pub(super) fn publish_allocations(&self) {
         let allocations = self.core.allocation_count();
         self.stats.allocations.store(allocations, Ordering::Relaxed);
     }
@@ -352,10 +390,12 @@ impl Worker {
                 }
                 Output::Started(start) => {
                     log_start(&start);
+                    self.tell_started(&start);
                     self.streams.set_allocation(&start);
                 }
                 Output::Ended(end) => {
                     log_end(&end);
+                    self.tell_ended(&end);
                     self.streams.clear_allocation(end.id, self.now.instant());
                 }
                 // For a fast path beside this driver; there is none.

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +29,8 @@ pub(super) async fn run<H: Handler + 'static>(
     mut stop: watch::Receiver<bool>,
     mut leave: oneshot::Receiver<()>,
 ) {
+    let listener = Arc::new(listener);
+    context.shared.note_listening(&listener, port);
     let mut reserve = Reserve::new();
     let mut pending = JoinSet::new();
     loop {
@@ -43,8 +46,9 @@ pub(super) async fn run<H: Handler + 'static>(
             accepted = listener.accept() => Some(accepted),
         };
         let Some(accepted) = accepted else {
+            let listener = only(listener).await;
             finish(listener, port, &context, &mut pending, &mut stop).await;
-            break;
+            return end(&context, pending).await;
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -64,6 +68,27 @@ pub(super) async fn run<H: Handler + 'static>(
                 }
             }
         }
+    }
+    drop(listener);
+    end(&context, pending).await;
+}
+
+/// The listener by itself: who else has it is copying its descriptor, which takes no time.
+async fn only(mut listener: Arc<TcpListener>) -> TcpListener {
+    loop {
+        match Arc::try_unwrap(listener) {
+            Ok(listener) => return listener,
+            Err(shared) => listener = shared,
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Closes what has not shown what it is, or, where another process accepts, leaves it to its deadlines.
+async fn end<H>(context: &Context<H>, mut pending: JoinSet<()>) {
+    if context.shared.is_handed_over() {
+        while pending.join_next().await.is_some() {}
+        return;
     }
     let open = u64::try_from(pending.len()).unwrap_or(u64::MAX);
     context.shared.metrics.refused(Reason::Stopped, open);

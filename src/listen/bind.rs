@@ -4,6 +4,7 @@
 //! connections would go there. So each address is first bound without it: that finds any other listener.
 
 use super::Settings;
+use crate::sys::inherit::{Given, Inherited, Purpose};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::collections::HashSet;
 use std::io;
@@ -50,6 +51,13 @@ pub enum Port {
 }
 
 impl Port {
+    pub(super) fn purpose(self) -> Purpose {
+        match self {
+            Self::Tcp => Purpose::Tcp,
+            Self::Tls => Purpose::Tls,
+        }
+    }
+
     pub fn label(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
@@ -112,14 +120,19 @@ impl Listeners {
     /// Port 0 becomes one free port that all threads share. `[::]` is left out on a machine without IPv6 (see
     /// [`Listeners::skipped`]): it is in the default configuration, and such machines are common.
     pub fn bind(settings: &Settings, threads: usize) -> Result<Self, BindError> {
-        Self::bind_beside(&Asked::all(settings), threads, &[])
+        let nothing = &mut Inherited::default();
+        Self::bind_beside(&Asked::all(settings), threads, &[], nothing)
     }
 
     /// Binds listeners beside those that this process has open: `own`, which are not taken for somebody else's.
+    ///
+    /// Sockets that are there already are used instead. Where these are fewer than the threads, they are shared: nothing
+    /// that waits in their queues is lost with a socket that ends before the others.
     pub fn bind_beside(
         wanted: &[Asked],
         threads: usize,
         own: &[SocketAddr],
+        inherited: &mut Inherited,
     ) -> Result<Self, BindError> {
         let mut listeners = Self {
             threads: Vec::new(),
@@ -133,7 +146,9 @@ impl Listeners {
             let source = io::Error::new(io::ErrorKind::AddrInUse, "the address is listed twice");
             return Err(bind_error(asked, source));
         }
-        for asked in wanted {
+        let mut given = |asked: &Asked| inherited.take(asked.port.purpose(), asked.address);
+        let wanted: Vec<_> = wanted.iter().map(|asked| (*asked, given(asked))).collect();
+        for (asked, _) in wanted.iter().filter(|(_, given)| given.is_empty()) {
             // A probe would find our own listener, which shares its port with us anyway.
             if own.iter().any(|own| overlap(*own, asked.address)) {
                 continue;
@@ -145,10 +160,33 @@ impl Listeners {
                 Ok(()) | Err(_) => {}
             }
         }
-        for asked in wanted {
-            listeners.bind_one(*asked)?;
+        for (asked, given) in wanted {
+            if given.is_empty() {
+                listeners.bind_one(asked)?;
+            } else {
+                let taken = listeners.take_over(asked, given);
+                taken.map_err(|error| bind_error(asked, error))?;
+            }
         }
         Ok(listeners)
+    }
+
+    /// Shares sockets out: each thread has at least one, each socket at least one thread.
+    fn take_over(&mut self, asked: Asked, given: Vec<Given>) -> io::Result<()> {
+        let Some(address) = given.first().map(|given| given.address) else {
+            return Ok(());
+        };
+        let bound = Bound { asked, address };
+        let (sockets, threads) = (given.len(), self.threads.len());
+        for turn in 0..sockets.max(threads) {
+            let socket = given[turn % sockets].socket.try_clone()?;
+            set_up(&socket)?;
+            socket.listen(BACKLOG)?;
+            let thread = &mut self.threads[turn % threads];
+            thread.listeners.push((socket.into(), bound));
+        }
+        self.bound.push(bound);
+        Ok(())
     }
 
     fn bind_one(&mut self, asked: Asked) -> Result<(), BindError> {
@@ -254,17 +292,21 @@ fn probe(address: SocketAddr) -> io::Result<()> {
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket(address)?;
     socket.set_reuse_port(true)?;
-    // Linux gives these three to every accepted connection, which saves their system calls there.
+    set_up(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Linux gives these options to every accepted connection, which saves their system calls there.
+fn set_up(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_PROBES),
-    )?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    )
 }
 
 /// A socket that may take a port whose old connections linger in TIME_WAIT, but not one that is listened on.

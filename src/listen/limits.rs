@@ -4,12 +4,18 @@
 //! lives as long as a connection of its address, so the table is never larger than the number of connections.
 
 use super::Settings;
+use super::bind::Port;
 use super::metrics::{Metrics, Protocol, Reason};
+use crate::sys::inherit::Purpose;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+use tokio::net::TcpListener;
 
 /// A table with less than this many places is not shrunk.
 const TABLE_CAPACITY_MIN: usize = 1024;
@@ -20,6 +26,9 @@ pub struct Shared {
     /// In force for the connections that come; the addresses in it are of no use here.
     settings: ArcSwap<Settings>,
     table: Mutex<Table>,
+    /// Listeners that are accepted on, by whichever thread.
+    listening: Mutex<Vec<(Weak<TcpListener>, Port)>>,
+    handed_over: AtomicBool,
     pub metrics: Metrics,
 }
 
@@ -40,6 +49,8 @@ impl Shared {
         Arc::new(Self {
             settings: ArcSwap::from_pointee(settings.clone()),
             table: Mutex::default(),
+            listening: Mutex::default(),
+            handed_over: AtomicBool::new(false),
             metrics: Metrics::default(),
         })
     }
@@ -62,6 +73,52 @@ impl Shared {
     /// Connections at once, pending ones included.
     pub fn connections(&self) -> u32 {
         self.table().total
+    }
+
+    /// Connections that have not shown what they are.
+    pub fn pending_connections(&self) -> u32 {
+        self.metrics.pending_connections()
+    }
+
+    /// Remembers a listener for as long as it is open.
+    pub(super) fn note_listening(&self, listener: &Arc<TcpListener>, port: Port) {
+        let listening = self.listening.lock();
+        let mut listening = listening.unwrap_or_else(PoisonError::into_inner);
+        listening.retain(|(listener, _)| listener.strong_count() > 0);
+        listening.push((Arc::downgrade(listener), port));
+    }
+
+    /// Every listener that is accepted on, for another process to accept on.
+    pub fn offer(&self) -> io::Result<Vec<(OwnedFd, SocketAddr, Purpose)>> {
+        let listening = self.listening.lock();
+        let listening = listening.unwrap_or_else(PoisonError::into_inner);
+        let open = listening.iter().filter_map(|(listener, port)| {
+            let listener = listener.upgrade()?;
+            Some((listener, port.purpose()))
+        });
+        open.map(|(listener, purpose)| {
+            let socket = listener.as_fd().try_clone_to_owned()?;
+            Ok((socket, listener.local_addr()?, purpose))
+        })
+        .collect()
+    }
+
+    /// Whether some thread may still accept a connection.
+    pub fn is_listening(&self) -> bool {
+        let listening = self.listening.lock();
+        let listening = listening.unwrap_or_else(PoisonError::into_inner);
+        listening
+            .iter()
+            .any(|(listener, _)| listener.strong_count() > 0)
+    }
+
+    /// From here on to stop means that another process accepts: connections that have not shown what they are stay.
+    pub fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
     }
 
     /// HTTP connections at once, WebSockets included.

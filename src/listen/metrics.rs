@@ -211,7 +211,15 @@ impl Metrics {
 
     /// Connections that were handed over as HTTP and have not ended.
     pub(super) fn http_connections(&self) -> u32 {
-        let protocol = Protocol::Http;
+        self.connections_of(Protocol::Http)
+    }
+
+    /// Connections that have not shown what they are.
+    pub(super) fn pending_connections(&self) -> u32 {
+        self.connections_of(Protocol::Pending)
+    }
+
+    fn connections_of(&self, protocol: Protocol) -> u32 {
         let open = self.connections.get_or_create(&ProtocolLabels { protocol });
         u32::try_from(open.get()).unwrap_or(0)
     }

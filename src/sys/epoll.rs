@@ -68,13 +68,18 @@ impl Epoll {
         owned(fd).map(|fd| Self { fd })
     }
 
-    /// A descriptor leaves by being closed.
+    /// A descriptor leaves by being closed, where no other refers to the same socket.
     pub fn add(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd, token, interest)
     }
 
     pub fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, token, interest)
+    }
+
+    /// For a descriptor whose socket stays open, here or in another process.
+    pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd, 0, Interest::Read)
     }
 
     fn control(&self, op: i32, fd: BorrowedFd<'_>, token: u64, want: Interest) -> io::Result<()> {

@@ -166,6 +166,13 @@ impl Receiver {
         Some(received)
     }
 
+    /// Length of the message at `index` of the last call, from a socket whose messages have no IP sender.
+    pub fn length(&self, index: usize) -> usize {
+        self.headers
+            .get(index)
+            .map_or(0, |header| header.msg_len as usize)
+    }
+
     /// Puts a datagram together that was longer than its slot: `head` is what the slot holds.
     ///
     /// The result has the layout's headroom in front and its tailroom behind.
@@ -315,6 +322,11 @@ mod tests {
         assert_eq!(n, 1);
         let told = batch.get(0).and_then(|got| got.overflow).expect("told");
         assert_eq!(u64::from(told), counts.sent - received);
+        assert_eq!(
+            receiver.overflow(),
+            told,
+            "who takes the socket over goes on from there"
+        );
     }
 
     fn loopback() -> SocketAddr {

@@ -46,6 +46,48 @@ impl UdpSocket {
         Ok(socket)
     }
 
+    /// Takes a bound socket of somebody else's as a listener.
+    pub fn adopt(socket: Socket, addr: SocketAddr) -> io::Result<Self> {
+        let socket = Self { socket, addr };
+        socket.set_options(Purpose::Listener)?;
+        Ok(socket)
+    }
+
+    /// Takes a bound relay socket of another process.
+    pub fn adopt_relay(socket: Socket, addr: SocketAddr) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let socket = Self { socket, addr };
+        socket.set_options(Purpose::Relay)?;
+        Ok(socket)
+    }
+
+    /// What its full receive buffer has cost so far, in datagrams: what `SO_RXQ_OVFL` counts on from.
+    pub fn overflow(&self) -> u32 {
+        /// Place of the drops in the kernel's answer (`SK_MEMINFO_DROPS`).
+        const DROPS: usize = 8;
+        let mut info = [0u32; 16];
+        let mut len = std::mem::size_of_val(&info) as libc::socklen_t;
+        let pointer = info.as_mut_ptr().cast();
+        let fd = self.socket.as_raw_fd();
+        // SAFETY: the kernel writes at most `len` bytes to `info`, which lives through the call.
+        let rc = unsafe {
+            libc::getsockopt(
+                fd,
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                pointer,
+                &raw mut len,
+            )
+        };
+        // An older kernel does not tell; its first report counts whole then.
+        if rc < 0 { 0 } else { info[DROPS] }
+    }
+
+    /// Whether others may bind its address beside it (SO_REUSEPORT).
+    pub fn is_shared(&self) -> io::Result<bool> {
+        self.socket.reuse_port()
+    }
+
     fn set_options(&self, purpose: Purpose) -> io::Result<()> {
         let fd = self.as_fd();
         set(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
@@ -151,7 +193,7 @@ impl AsFd for UdpSocket {
     }
 }
 
-fn set(fd: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
+pub(super) fn set(fd: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
     let len = std::mem::size_of::<i32>() as libc::socklen_t;
     let pointer = (&raw const value).cast();
     // SAFETY: `value` is valid for reading its four bytes through the call, and the descriptor is open.

@@ -1,7 +1,7 @@
 //! What relayd tells the service manager that started it: ready, reloading, stopping, alive (sd_notify(3)).
 //!
 //! Without `$NOTIFY_SOCKET` every word is silence, so that a shell, a container and systemd run the same code. A message
-//! that cannot be sent is logged once and never stops the server. Absent: MAINPID and sockets that were handed over.
+//! that cannot be sent is logged once and never stops the server. Absent: sockets that were handed over (`sys::inherit`).
 
 mod rounds;
 #[cfg(test)]
@@ -27,6 +27,8 @@ pub struct Manager {
     socket: Option<NotifySocket>,
     watchdog: Option<Duration>,
     has_failed: Cell<bool>,
+    /// Another process speaks for the service.
+    is_silent: Cell<bool>,
 }
 
 impl Manager {
@@ -50,6 +52,7 @@ impl Manager {
             socket,
             watchdog,
             has_failed: Cell::new(false),
+            is_silent: Cell::new(false),
         }
     }
 
@@ -80,6 +83,12 @@ impl Manager {
         ));
     }
 
+    /// The process `pid` is the service from here on, and says what there is to say: also the watchdog is its own.
+    pub fn hand_over(&self, pid: u32) {
+        self.say(&format!("MAINPID={pid}"));
+        self.is_silent.set(true);
+    }
+
     /// Shown by `systemctl status`.
     pub fn status(&self, status: &str) {
         self.say(&format!("STATUS={}", one_line(status)));
@@ -91,7 +100,9 @@ impl Manager {
     }
 
     fn say(&self, message: &str) {
-        let Some(socket) = &self.socket else { return };
+        let Some(socket) = self.socket.as_ref().filter(|_| !self.is_silent.get()) else {
+            return;
+        };
         if let Err(error) = socket.send(message)
             && !self.has_failed.replace(true)
         {

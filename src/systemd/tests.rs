@@ -55,6 +55,16 @@ fn the_words_are_those_of_the_protocol() {
     assert_eq!(said(&socket).len(), "STATUS=".len() + STATUS_CHARS_MAX);
     manager.alive();
     assert_eq!(said(&socket), "WATCHDOG=1");
+    manager.hand_over(7);
+    assert_eq!(said(&socket), "MAINPID=7");
+    manager.alive();
+    manager.status("of no interest");
+    let nothing = socket.recv(&mut [0; 16]).map_err(|error| error.kind());
+    assert_eq!(
+        nothing,
+        Err(std::io::ErrorKind::WouldBlock),
+        "another speaks"
+    );
 }
 
 #[test]

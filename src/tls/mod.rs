@@ -31,6 +31,7 @@ use crate::sys::clock;
 use arc_swap::ArcSwap;
 use challenge::Challenges;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -206,6 +207,31 @@ impl Store {
     /// The end of the present certificate's validity, in seconds since 1970.
     pub fn not_after(&self) -> i64 {
         self.resolver.0.load().not_after
+    }
+
+    /// Goes on with a self-signed certificate that another process made for the same names.
+    pub fn keep_self_signed(&self, pem: SelfSignedPem) -> Result<(), Error> {
+        let wrong = |source| Error::Pem {
+            path: PathBuf::from("the former process's certificate"),
+            source,
+        };
+        let certificate = CertificateDer::from_pem_slice(pem.certificate.as_bytes());
+        let key = KeyDer::from_pem_slice(pem.key.expose().as_bytes()).map_err(wrong)?;
+        let key = self
+            .config
+            .crypto_provider()
+            .key_provider
+            .load_private_key(key);
+        let certified = CertifiedKey::new(
+            vec![certificate.map_err(wrong)?],
+            key.map_err(Error::Setup)?,
+        );
+        let settings = self.resolver.0.load().settings.clone();
+        self.resolver.0.store(Arc::new(Loaded {
+            self_signed: Some(pem),
+            ..Loaded::of(certified, &settings)
+        }));
+        Ok(())
     }
 
     /// Open TLS-ALPN-01 challenges, which are answered instead of serving.

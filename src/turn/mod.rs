@@ -16,6 +16,7 @@ mod channels;
 mod connect;
 pub mod counters;
 pub mod credentials;
+mod guest;
 mod labels;
 mod lifecycle;
 mod live;
@@ -37,6 +38,7 @@ mod tests;
 mod timers;
 
 pub use counters::{Answer, Counters, Method, Traffic};
+pub use guest::{Guest, NonceState};
 pub use lifecycle::AllocationSnapshot;
 pub use output::{
     AllocationEnd, AllocationStart, ChannelPath, ClientRef, DropReason, EndReason, Icmp, LinkId,
@@ -47,6 +49,7 @@ pub use ports::{
 };
 pub use settings::{ExternalIps, Limits, RelayAddresses, Settings, UserKey};
 pub use shared::Shared;
+pub(crate) use shared::hasher;
 pub use survey::{AllocationView, ChannelView, PermissionView};
 
 use crate::addr::{FiveTuple, PeerAddr};

@@ -15,6 +15,7 @@ const COOKIE: &str = "obMatJos2";
 const FEATURES_LEN: usize = 4;
 const STAMP_LEN: usize = 6;
 const MAC_LEN: usize = 8;
+pub const KEY_LEN: usize = 32;
 /// Characters of a nonce.
 pub const NONCE_LEN: usize = 32;
 
@@ -59,18 +60,53 @@ impl Features {
 
 /// The key that makes nonces, and the one before it.
 pub struct NonceKeys {
-    current: hmac::Key,
-    previous: Option<hmac::Key>,
+    current: Key,
+    previous: Option<Key>,
     made_ns: u64,
+}
+
+/// A key, and what it is made of, for the process that takes over.
+#[derive(Clone)]
+struct Key {
+    hmac: hmac::Key,
+    bytes: [u8; KEY_LEN],
+}
+
+impl Key {
+    fn new(bytes: [u8; KEY_LEN]) -> Self {
+        let hmac = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
+        Self { hmac, bytes }
+    }
+
+    fn random(entropy: &mut dyn Entropy) -> Self {
+        let mut bytes = [0; KEY_LEN];
+        entropy.fill(&mut bytes);
+        Self::new(bytes)
+    }
 }
 
 impl NonceKeys {
     pub fn new(entropy: &mut dyn Entropy, now_ns: u64) -> Self {
         Self {
-            current: random_key(entropy),
+            current: Key::random(entropy),
             previous: None,
             made_ns: now_ns,
         }
+    }
+
+    /// Keys of another process, whose time is counted from the same beginning.
+    pub fn of_bytes(current: [u8; KEY_LEN], previous: Option<[u8; KEY_LEN]>, made_ns: u64) -> Self {
+        Self {
+            current: Key::new(current),
+            previous: previous.map(Key::new),
+            made_ns,
+        }
+    }
+
+    /// The keys in use and before, and when the first was made.
+    pub fn bytes(&self) -> ([u8; KEY_LEN], Option<[u8; KEY_LEN]>, u64) {
+        let previous = self.previous.as_ref().map(|key| key.bytes);
+        (self.current.bytes, previous, self.made_ns)
     }
 
     pub fn is_due(&self, now_ns: u64) -> bool {
@@ -79,7 +115,7 @@ impl NonceKeys {
 
     /// Makes a new key; nonces of the one in use stay good.
     pub fn rotate(&mut self, entropy: &mut dyn Entropy, now_ns: u64) {
-        let current = std::mem::replace(&mut self.current, random_key(entropy));
+        let current = std::mem::replace(&mut self.current, Key::random(entropy));
         self.previous = Some(current);
         self.made_ns = now_ns;
     }
@@ -88,7 +124,12 @@ impl NonceKeys {
         let mut tail = [0; STAMP_LEN + MAC_LEN];
         tail[..4].copy_from_slice(&seconds(now_ns).to_be_bytes());
         tail[4..STAMP_LEN].copy_from_slice(&client.port().to_be_bytes());
-        let mac = mac(&self.current, features, &tail[..STAMP_LEN], client.ip());
+        let mac = mac(
+            &self.current.hmac,
+            features,
+            &tail[..STAMP_LEN],
+            client.ip(),
+        );
         tail[STAMP_LEN..].copy_from_slice(&mac.as_ref()[..MAC_LEN]);
         let mut nonce = String::with_capacity(NONCE_LEN);
         nonce.push_str(COOKIE);
@@ -105,7 +146,7 @@ impl NonceKeys {
         };
         let features = Features::claimed(nonce);
         let mut keys = std::iter::once(&self.current).chain(&self.previous);
-        if !keys.any(|key| is_mac(key, features, &stamp, client, &found)) {
+        if !keys.any(|key| is_mac(&key.hmac, features, &stamp, client, &found)) {
             return false;
         }
         let [s0, s1, s2, s3, _, _] = stamp;
@@ -126,12 +167,6 @@ fn decode(nonce: &str) -> Option<([u8; STAMP_LEN], [u8; MAC_LEN])> {
     let len = STANDARD_NO_PAD.decode_slice(tail, &mut bytes).ok()?;
     let (stamp, mac) = bytes.get(..len)?.split_first_chunk()?;
     Some((*stamp, mac.try_into().ok()?))
-}
-
-fn random_key(entropy: &mut dyn Entropy) -> hmac::Key {
-    let mut bytes = [0; 32];
-    entropy.fill(&mut bytes);
-    hmac::Key::new(hmac::HMAC_SHA256, &bytes)
 }
 
 fn seconds(now_ns: u64) -> u32 {

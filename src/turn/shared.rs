@@ -14,8 +14,8 @@ const SOURCES: usize = 16384;
 
 /// User and total quotas, nonce keys, the limiters of strangers, the set of live relayed ports.
 pub struct Shared {
-    epoch: OnceLock<Instant>,
-    nonce_keys: RwLock<NonceKeys>,
+    pub(super) epoch: OnceLock<Instant>,
+    pub(super) nonce_keys: RwLock<NonceKeys>,
     next_id: AtomicU64,
     pub(super) quotas: Quotas,
     pub(super) live: Arc<LiveRelays>,
@@ -114,7 +114,7 @@ impl Shared {
 }
 
 /// A hasher whose collisions nobody can aim at.
-pub(super) fn hasher(entropy: &mut dyn Entropy) -> ahash::RandomState {
+pub(crate) fn hasher(entropy: &mut dyn Entropy) -> ahash::RandomState {
     let mut seed = || {
         let mut bytes = [0; 8];
         entropy.fill(&mut bytes);

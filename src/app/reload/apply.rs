@@ -8,6 +8,7 @@ use super::metrics::Verdict;
 use crate::check;
 use crate::config::Config;
 use crate::listen::{self, Asked, Bound, Listeners};
+use crate::sys::inherit::Inherited;
 use crate::telemetry;
 use crate::{io, proxy, tls};
 use std::sync::Arc;
@@ -138,7 +139,8 @@ async fn streams(running: &Running, config: &Config) -> Result<Streams, Refusal>
         .map(|bound| bound.address)
         .collect();
     let threads = running.streams.changes.len();
-    let open = bind_listeners(&missing, threads, &own).map_err(refuse(Verdict::Listener))?;
+    let open = bind_listeners(&missing, threads, &own, &mut Inherited::default())
+        .map_err(refuse(Verdict::Listener))?;
     let mut places = Vec::with_capacity(threads);
     for changes in &running.streams.changes {
         let place = tokio::time::timeout(THREADS_MAX, changes.clone().reserve_owned()).await;

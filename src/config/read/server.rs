@@ -21,6 +21,8 @@ pub(in crate::config) struct Server {
     pub external_ip_stun: Vec<String>,
     pub workers: usize,
     pub drain_timeout: Duration,
+    pub upgrade_timeout: Duration,
+    pub upgrade_drain_timeout: Duration,
 }
 
 enum External {
@@ -51,6 +53,13 @@ pub(in crate::config) fn read(table: &Table<'_>, around: &Surroundings<'_>) -> S
             values::duration(Duration::ZERO..=Duration::from_secs(86_400)),
         )
         .map_or(Duration::from_secs(60), |timeout| timeout.value);
+    let timeout = |name, from_s, to_s, default_s| {
+        let range = Duration::from_secs(from_s)..=Duration::from_secs(to_s);
+        let read = table.read(name, values::duration(range));
+        read.map_or(Duration::from_secs(default_s), |timeout| timeout.value)
+    };
+    let upgrade_timeout = timeout("upgrade_timeout", 1, 600, 30);
+    let upgrade_drain_timeout = timeout("upgrade_drain_timeout", 0, 7 * 86_400, 4 * 3600);
     Server {
         domain: domain.unwrap_or_else(|| At::absent(default_domain(&external_ips, around))),
         external_ips,
@@ -58,6 +67,8 @@ pub(in crate::config) fn read(table: &Table<'_>, around: &Surroundings<'_>) -> S
         external_ip_stun: if auto { stun } else { Vec::new() },
         workers,
         drain_timeout,
+        upgrade_timeout,
+        upgrade_drain_timeout,
     }
 }
 

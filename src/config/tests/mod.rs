@@ -186,6 +186,8 @@ domain = "Relay.Example.com"
 external_ip = ["203.0.113.7/10.0.0.4", "2001:db8::7"]
 workers = 3
 drain_timeout = "5m"
+upgrade_timeout = "2m"
+upgrade_drain_timeout = "1d"
 [listen]
 udp = "127.0.0.1:0"
 tcp = []
@@ -243,6 +245,8 @@ privacy = true
     let ip = |text: &str| text.parse::<std::net::IpAddr>().expect("an address");
     assert_eq!(config.domain, "relay.example.com");
     assert_eq!(config.drain_timeout, Duration::from_secs(300));
+    assert_eq!(config.upgrade_timeout, Duration::from_secs(120));
+    assert_eq!(config.upgrade_drain_timeout, Duration::from_secs(86_400));
     assert_eq!(config.io.workers, 3);
     assert_eq!(config.io.relay_ports, (50000, 50009));
     assert_eq!(config.io.listener_buffer_bytes, 1 << 20);

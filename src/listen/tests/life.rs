@@ -1,6 +1,7 @@
 //! Limits, certificate swaps, resumption, socket options and the end.
 
 use super::*;
+use crate::sys::inherit::Inherited;
 
 #[tokio::test]
 async fn connection_past_a_limit_is_closed_at_once_and_the_next_after_a_drop_is_served() {
@@ -176,7 +177,8 @@ async fn a_listener_comes_and_another_goes_and_what_it_had_accepted_goes_on() {
                 address: "127.0.0.1:0".parse().expect("an address"),
                 port: Port::Tcp,
             };
-            let listeners = Listeners::bind_beside(&[wanted], 1, &[]).expect("loopback");
+            let listeners = Listeners::bind_beside(&[wanted], 1, &[], &mut Inherited::default())
+                .expect("loopback");
             let new = listeners.bound()[0].address;
             let close = Bound {
                 asked: Asked {
