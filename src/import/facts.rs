@@ -43,6 +43,9 @@ pub struct Facts {
     pub external: Vec<At<External>>,
     pub extra: Option<At<bool>>,
     pub level: Option<At<&'static str>>,
+    /// What `log.to` takes.
+    pub log_to: Option<At<String>>,
+    pub syslog: Option<At<bool>>,
     pub listening_ips: Vec<At<IpAddr>>,
     pub listening_port: Option<At<u16>>,
     pub long_term: Option<At<bool>>,
@@ -107,7 +110,8 @@ impl Facts {
             Setting::ListeningPort => {
                 set(&mut self.listening_port, seen, from, values::port(value)?);
             }
-            Setting::LogFile => seen.get_mut(from).into_iter().for_each(|at| log_file(at, value)),
+            Setting::LogFile if value.is_empty() => {}
+            Setting::LogFile => set(&mut self.log_to, seen, from, log_to(value)),
             Setting::LongTerm => set(&mut self.long_term, seen, from, on),
             Setting::MaxLifetime => set(&mut self.max_lifetime, seen, from, number(value)?),
             Setting::MaxPort => set(&mut self.max_port, seen, from, values::port(value)?),
@@ -143,6 +147,7 @@ impl Facts {
             Setting::ServerName => set(&mut self.server_name, seen, from, value.to_owned()),
             Setting::Software => set(&mut self.software, seen, from, on),
             Setting::SocketBuffer => set(&mut self.socket_buffer, seen, from, number(value)?),
+            Setting::Syslog => set(&mut self.syslog, seen, from, on),
             Setting::Threads => set(&mut self.threads, seen, from, number(value)?),
             Setting::TlsPort => set(&mut self.tls_port, seen, from, values::port(value)?),
             Setting::TotalQuota => {
@@ -364,17 +369,10 @@ fn level(value: &str) -> Result<&'static str, Wrong> {
     }
 }
 
-fn log_file(at: &mut Occurrence, value: &str) {
+fn log_to(value: &str) -> String {
     match value {
-        "stdout" | "-" => at.tell(Fate::BuiltIn, "relayd writes to standard output"),
-        "syslog" => at.tell(
-            Fate::BuiltIn,
-            "under systemd, standard output goes to the journal",
-        ),
-        _ => at.tell(
-            Fate::NoCounterpart,
-            "relayd writes to standard output: the journal keeps it, or StandardOutput=append:PATH in the unit",
-        ),
+        "stdout" | "-" | "syslog" => "stdout".to_owned(),
+        path => format!("file:{path}"),
     }
 }
 

@@ -88,6 +88,7 @@ pub enum Setting {
     ServerName,
     Software,
     SocketBuffer,
+    Syslog,
     Threads,
     TlsPort,
     TotalQuota,
@@ -115,8 +116,8 @@ const fn flags(name: &'static str, on: Meaning, off: Meaning) -> Key {
 }
 
 const DATABASE: &str = "relayd keeps users and secrets in its file and reads it again on SIGHUP. Move them: `turnadmin -l` with the same database option lists the users, the table turnusers_lt has their keys in column hmackey: write users = { name = \"key:HMACKEY\" } with the realm of the key as `turn.realm`; `turnadmin -S` shows the shared secrets: auth_secret = [\"SECRET\"]";
-const CLI: &str = "relayd has no telnet console: the admin listener serves health and metrics";
-const WEB_ADMIN: &str = "relayd has no web administration: its file is the only place";
+const CLI: &str = "relayd has no telnet console: the admin listener shows and ends allocations, reloads and drains, over HTTP";
+const WEB_ADMIN: &str = "relayd has no web pages for administration: users are in its file, and the admin listener answers in JSON";
 const DTLS: &str = "relayd has no DTLS: clients use TLS over TCP where UDP is blocked, and media is encrypted by itself (DTLS-SRTP)";
 const OPENSSL: &str =
     "relayd's TLS library brings its own list: TLS 1.2 and 1.3 with forward secrecy";
@@ -126,12 +127,11 @@ const RFC5780: &str =
     "relayd does not answer NAT behaviour discovery (RFC 5780), so there is no alternative port";
 const ALTERNATE: &str = "relayd does not redirect clients: spread them over servers by DNS, or by the list of servers that your application gives them";
 const SERVICE: &str = "the service manager does it: config/relayd.service runs relayd in the foreground as its own user";
-const PROMETHEUS_TLS: &str =
-    "relayd serves metrics on loopback, without TLS: put a proxy or a tunnel before it";
+const PROMETHEUS_TLS: &str = "relayd serves metrics without TLS, on loopback unless there is an admin.token: put a proxy or a tunnel before it";
 const MULTIPLEX: &str = "relayd gives each allocation its own relayed port (RFC 8656)";
 const UDP_BATCHES: &str = "relayd receives and sends UDP in batches always";
 const RFC3489: &str = "relayd answers the Binding requests of old clients";
-const LOG_FORM: &str = "relayd writes one line an event with its time to standard output: where it goes is the service manager's";
+const LOG_FORM: &str = "relayd writes one line an event with its time, whatever `log.to` names";
 const DYNAMIC: &str = "relayd has no database to look it up in";
 
 /// Sorted by name.
@@ -148,7 +148,7 @@ pub static KEYS: &[Key] = &[
         "acme-redirect",
         Kind::Text,
         Absent(
-            "relayd does not redirect HTTP requests: answer the challenge on port 80 with another server, or by DNS",
+            "relayd does not redirect HTTP requests, and needs no port 80: [tls.acme] obtains certificates by TLS-ALPN-01 on port 443",
         ),
     ),
     key(
@@ -298,7 +298,9 @@ pub static KEYS: &[Key] = &[
     flag("no-sslv3", BuiltIn(NO_OLD_TLS)),
     flag(
         "no-stdout-log",
-        Absent("relayd writes to standard output: StandardOutput= in the unit sends it elsewhere"),
+        Absent(
+            "relayd writes to one destination, `log.to`: standard output unless something else is named",
+        ),
     ),
     flag(
         "no-stun",
@@ -470,14 +472,13 @@ pub static KEYS: &[Key] = &[
             "relayd has no such switch: without users and secrets it would relay for nobody, and with them it serves STUN and TURN",
         ),
     ),
-    flag(
-        "syslog",
-        BuiltIn("under systemd, standard output goes to the journal"),
-    ),
+    flag("syslog", Take(Setting::Syslog)),
     key(
         "syslog-facility",
         Kind::Word,
-        Absent("SyslogFacility= in the unit sets it"),
+        Absent(
+            "journald's entries have no facility of their own: SyslogFacility= in the unit sets it for standard output",
+        ),
     ),
     key("tcp-alternate-server", Kind::Word, Absent(ALTERNATE)),
     key("tcp-proxy-port", Kind::Word, Take(Setting::ProxyPort)),

@@ -123,8 +123,8 @@ fn every_key_has_a_fate_and_whoever_is_not_mapped_is_told_why() {
             let account = format!("{:?}{:?}", imported.settings, imported.remarks);
             assert!(!account.contains(SECRET), "{account}");
         }
-        // A certificate that is not there is the one thing that is refused.
-        if !matches!(key.name, "cert" | "pkey") {
+        // Files that are not there are the one thing that is refused.
+        if !matches!(key.name, "cert" | "pkey" | "log-file") {
             let loaded = loaded(&imported);
             assert!(
                 loaded.is_ok(),
@@ -394,6 +394,22 @@ fn metrics_and_levels_follow_their_switches() {
 }
 
 #[test]
+fn the_log_goes_where_coturn_sent_it() {
+    for (lines, expected) in [
+        ("log-file=stdout\n", "to = \"stdout\""),
+        ("log-file=/tmp/turn.log\n", "to = \"file:/tmp/turn.log\""),
+        ("log-file=syslog\n", "to = \"stdout\""),
+        ("log-file=/tmp/turn.log\nsyslog\n", "to = \"stdout\""),
+    ] {
+        let imported = imported(&format!("user=a:b\n{lines}"));
+        assert!(imported.toml.contains(expected), "{}", imported.toml);
+    }
+    let both = imported("user=a:b\nlog-file=/tmp/turn.log\nsyslog\n");
+    assert_eq!(at(&both, "log-file").fate, Fate::NotRead);
+    assert_eq!(at(&both, "syslog").fate, Fate::Remarked);
+}
+
+#[test]
 fn a_key_that_is_set_again_counts_by_its_last_line() {
     let imported = imported(
         "realm=one\nrealm=two\nno-udp\nno-udp=false\nexternal-ip=198.51.100.7\nexternal-ip=198.51.100.8\nuser=a:b\n",
@@ -555,7 +571,7 @@ proptest! {
         if let Err(report) = loaded(&imported) {
             // Files that are not there, and a file that turns everything off.
             let mut problems = report.problems.iter().map(|problem| problem.message.as_str());
-            let known = ["that cannot be read", "has no listener", "does not name a file", "holds the port of the UDP listener", "both listen on port"];
+            let known = ["that cannot be read", "`log.to`", "has no listener", "does not name a file", "holds the port of the UDP listener", "both listen on port"];
             prop_assert!(problems.all(|text| known.iter().any(|part| text.contains(part))), "{}\n{}", imported.toml, report);
         }
     }

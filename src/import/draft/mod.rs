@@ -225,16 +225,17 @@ impl Draft {
             .filter(|ip| ip.is_loopback());
         let ip = loopback.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
         if loopback.is_none() {
-            let remark = "coturn serves metrics on every address, or on the one that is named; relayd on loopback, because it asks for no credentials: let a local agent or a tunnel fetch them";
+            let remark = "coturn serves metrics on every address, or on the one that is named; relayd on loopback, since any other address needs `admin.token`: set one, or let a local agent or a tunnel fetch them";
             self.facts.tell([on.from], Fate::Remarked, remark);
         }
         let listen = std::net::SocketAddr::new(ip, port).to_string();
         let from = std::iter::once(on.from).chain(others).collect();
         self.add(Table::Admin, "listen", Value::Text(listen), from);
-        self.remark("Metrics have relayd's names, relayd_…: dashboards made for coturn's turn_… need them changed.");
+        self.remark("Metrics have coturn's names, turn_…, beside relayd's own (`admin.coturn_metrics`), without users in labels.");
     }
 
     fn log(&mut self) {
+        self.log_destination();
         let extra = self.facts.extra.clone().filter(|extra| extra.value);
         let level = match (&self.facts.level, &extra) {
             (Some(At { value: "debug", .. }) | None, Some(_)) => "debug",
@@ -246,6 +247,30 @@ impl Draft {
         let from = self.facts.level.iter().map(|at| at.from);
         let from = from.chain(extra.iter().map(|at| at.from)).collect();
         self.add(Table::Log, "level", Value::Text(level.to_owned()), from);
+    }
+
+    /// coturn's `syslog` overrides its `log-file`.
+    fn log_destination(&mut self) {
+        let syslog = self.facts.syslog.clone().filter(|on| on.value);
+        let file = self.facts.log_to.clone();
+        if let Some(At { from, .. }) = syslog {
+            let ignored = file.map(|at| at.from);
+            self.facts.tell(
+                ignored,
+                Fate::NotRead,
+                "with `syslog` coturn writes no file",
+            );
+            let remark = "under systemd standard output goes to the journal; with log.to = \"journald\" its entries have every field";
+            self.facts.tell([from], Fate::Remarked, remark);
+            let to = Value::Text("stdout".to_owned());
+            self.add(Table::Log, "to", to, vec![from]);
+        } else if let Some(At { value, from }) = file {
+            if value.starts_with("file:") {
+                let remark = "relayd appends to the file, which its user must be able to write, and opens it again at SIGHUP; coturn begins one at each start";
+                self.facts.tell([from], Fate::Remarked, remark);
+            }
+            self.add(Table::Log, "to", Value::Text(value), vec![from]);
+        }
     }
 }
 
