@@ -238,6 +238,12 @@ impl<'a> Keeper<'a> {
                 next,
                 "there is no certificate yet: a self-signed stand-in, which clients refuse, serves until there is one"
             ),
+            None if self.store.is_kept() => info!(
+                names,
+                authority,
+                next,
+                "there is no certificate yet: the one of the former settings serves until there is one"
+            ),
             None => info!(
                 names,
                 authority,

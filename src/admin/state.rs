@@ -68,7 +68,7 @@ pub(super) struct Stopping;
 struct Readiness {
     ready: bool,
     state: &'static str,
-    /// "stand-in" does not make a server unready: the certificate comes over its port, once it is asked.
+    /// "stand-in" or "kept" does not make a server unready: the certificate comes over its port, once it is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<&'static str>,
     #[serde(flatten)]

@@ -1,11 +1,11 @@
 //! Certificates that relayd obtains itself: a stand-in until there is one, and the swap when it comes.
 //!
 //! What holds: a stored certificate that cannot be used is no reason not to start; a certificate in use, also one from files
-//! of before a reload, is kept until the next one is there; `install_obtained` puts nothing in the place of what another source
-//! gave in the meantime.
+//! of before a reload, is kept until the next one is there, however many reloads come first; `install_obtained` puts nothing in
+//! the place of what another source gave in the meantime.
 
 use super::inspect::judge;
-use super::{CertificateSource, Error, Inspection, Loaded, Settings, Store, files};
+use super::{CertificateSource, Error, Inspection, Loaded, Place, Settings, Store, files};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -37,25 +37,32 @@ impl Store {
         Ok(managed)
     }
 
-    /// What the managed certificate says; `None` while there is a stand-in, or another source.
+    /// What the managed certificate says; `None` while another one fills its place, or with another source.
     pub fn managed(&self, now_unix_s: u64) -> Option<Inspection> {
         let loaded = self.resolver.0.load();
         let managed = matches!(loaded.settings.source, CertificateSource::Managed { .. });
         let now = i64::try_from(now_unix_s).unwrap_or(i64::MAX);
-        (managed && !loaded.stand_in).then(|| judge(&loaded.certified.cert, "", now))
+        let own = managed && loaded.place == Place::Own;
+        own.then(|| judge(&loaded.certified.cert, "", now))
     }
 
-    /// Whether what is served only fills the place of a certificate that is still to be obtained.
+    /// Whether relayd made what is served, for want of a certificate that is still to be obtained.
     pub fn is_stand_in(&self) -> bool {
-        self.resolver.0.load().stand_in
+        self.resolver.0.load().place == Place::StandIn
     }
 
-    /// What is served where certificates are managed, in a word: "stand-in" or "obtained".
+    /// Whether what is served is the certificate of former settings, until the first one by the present settings.
+    pub fn is_kept(&self) -> bool {
+        self.resolver.0.load().place == Place::Kept
+    }
+
+    /// What is served where certificates are managed, in a word: "stand-in", "kept" or "obtained".
     pub fn standing(&self) -> Option<&'static str> {
         let loaded = self.resolver.0.load();
-        match (&loaded.settings.source, loaded.stand_in) {
-            (CertificateSource::Managed { .. }, true) => Some("stand-in"),
-            (CertificateSource::Managed { .. }, false) => Some("obtained"),
+        match (&loaded.settings.source, loaded.place) {
+            (CertificateSource::Managed { .. }, Place::StandIn) => Some("stand-in"),
+            (CertificateSource::Managed { .. }, Place::Kept) => Some("kept"),
+            (CertificateSource::Managed { .. }, Place::Own) => Some("obtained"),
             (CertificateSource::Files { .. } | CertificateSource::SelfSigned { .. }, _) => None,
         }
     }
@@ -77,18 +84,18 @@ impl Loaded {
         provider: &CryptoProvider,
     ) -> Result<Self, Error> {
         let stored = files::read(file, file).and_then(|files| files.certify(provider));
-        let (certified, stand_in) = match stored {
-            Ok(certified) => (certified, false),
+        let (certified, place) = match stored {
+            Ok(certified) => (certified, Place::Own),
             Err(error) => {
                 if !matches!(&error, Error::Read { source, .. } if source.kind() == ErrorKind::NotFound)
                 {
                     tracing::warn!(%error, "the stored certificate cannot be used");
                 }
-                (Self::self_signed(names, provider)?.0, true)
+                (Self::self_signed(names, provider)?.0, Place::StandIn)
             }
         };
         Ok(Self {
-            stand_in,
+            place,
             ..Self::of(certified, settings)
         })
     }
@@ -100,13 +107,19 @@ impl Loaded {
             return self;
         };
         let same_file = matches!(&present.settings.source, CertificateSource::Managed { file: own, .. } if own == file);
-        let keep = !present.stand_in && (same_file || self.stand_in);
-        if !keep || present.self_signed.is_some() {
-            return self;
-        }
+        let found = self.place == Place::Own;
+        let place = match present.place {
+            Place::Own if present.self_signed.is_some() => return self,
+            Place::Own if same_file => Place::Own,
+            Place::Own | Place::Kept if found => return self,
+            Place::Own | Place::Kept => Place::Kept,
+            // Nobody trusts it, but who looks at it twice is not to wonder why it changed.
+            Place::StandIn if !found && self.settings == present.settings => Place::StandIn,
+            Place::StandIn => return self,
+        };
         Self {
             settings: self.settings,
-            stand_in: !same_file,
+            place,
             digest: None,
             ..present.clone()
         }

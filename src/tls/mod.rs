@@ -283,8 +283,18 @@ struct Loaded {
     /// Of the files' bytes; `None` where there are none.
     digest: Option<files::Digest>,
     not_after: i64,
-    /// It only fills the place of a managed certificate that is still to come.
-    stand_in: bool,
+    place: Place,
+}
+
+/// What a certificate is to its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The one that they mean.
+    Own,
+    /// From other settings: clients trust it, so it serves until the managed one comes.
+    Kept,
+    /// Made by relayd for want of any: it fills the place of the managed one that is still to come.
+    StandIn,
 }
 
 impl Loaded {
@@ -337,7 +347,7 @@ impl Loaded {
             certified: Arc::new(certified),
             self_signed: None,
             digest: None,
-            stand_in: false,
+            place: Place::Own,
         }
     }
 }

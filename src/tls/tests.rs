@@ -406,9 +406,15 @@ fn certificate_from_files_is_kept_until_the_first_managed_one() {
     let store = Store::load(&dir.pair("a.example")).expect("the files are good");
     let before = store.chain();
     store.reload(&dir.managed(&["a.example"])).expect("managed");
-    assert_eq!(store.chain(), before);
-    assert!(store.is_stand_in());
-    store.reload(&dir.managed(&["a.example"])).expect("managed");
+    // However many reloads come before the first one is obtained, for whatever reason.
+    for name in ["a.example", "a.example", "b.example"] {
+        store.reload(&dir.managed(&[name])).expect("managed");
+        assert_eq!(store.chain(), before);
+        assert_eq!(store.standing(), Some("kept"));
+        assert!(store.is_kept() && !store.is_stand_in());
+        // It is not the one that was asked for: it is to be replaced.
+        assert!(store.managed(TODAY).is_none());
+    }
     let (cert, key) = certificate("a.example", TODAY, 90);
     let file = dir.path.join("managed.pem");
     assert!(
@@ -417,6 +423,50 @@ fn certificate_from_files_is_kept_until_the_first_managed_one() {
             .expect("a pair")
     );
     assert_ne!(store.chain(), before);
+    assert_eq!(store.standing(), Some("obtained"));
+}
+
+#[test]
+fn obtained_certificate_is_kept_until_the_first_of_another_authority() {
+    let dir = Dir::new();
+    let (cert, key) = certificate("a.example", TODAY, 90);
+    dir.write("managed.pem", &format!("{cert}{key}"));
+    let store = Store::load(&dir.managed(&["a.example"])).expect("the file is good");
+    let before = store.chain();
+    let other = Settings {
+        source: CertificateSource::Managed {
+            names: vec!["a.example".to_owned()],
+            file: dir.path.join("other.pem"),
+        },
+    };
+    for _ in 0..3 {
+        store.reload(&other).expect("another authority");
+        assert_eq!(store.chain(), before);
+        assert_eq!(store.standing(), Some("kept"));
+    }
+    // Back at the first one, what is on disk is what is meant.
+    store
+        .reload(&dir.managed(&["a.example"]))
+        .expect("the file is good");
+    assert_eq!(store.chain(), before);
+    assert_eq!(store.standing(), Some("obtained"));
+}
+
+#[test]
+fn stand_in_stays_the_same_as_long_as_its_settings_do() {
+    let dir = Dir::new();
+    let store = Store::load(&dir.managed(&["a.example"])).expect("a stand-in");
+    let before = store.chain();
+    store
+        .reload(&dir.managed(&["a.example"]))
+        .expect("the same");
+    assert_eq!(store.chain(), before);
+    assert!(store.is_stand_in());
+    store
+        .reload(&dir.managed(&["b.example"]))
+        .expect("other names");
+    assert_ne!(store.chain(), before);
+    assert!(store.is_stand_in());
 }
 
 #[test]
