@@ -5,6 +5,7 @@
 //!
 //! Absent: proxies, redirects (RFC 8555 knows none), cookies, keep-alive.
 
+use super::schedule::RETRY_AFTER_MAX_S;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
@@ -153,7 +154,7 @@ impl Client {
         );
         let request = target.request(parts, Full::new(body.to_bytes()));
         let get = matches!(*request.method(), Method::GET | Method::HEAD);
-        let (parts, body) = sender
+        let (mut parts, body) = sender
             .send_request(request)
             .await
             .map_err(http)?
@@ -163,6 +164,7 @@ impl Client {
             host: host.clone(),
             source,
         })?;
+        bound_wish(&mut parts.headers);
         let failed = !parts.status.is_success();
         *self.wish() = failed.then(|| wish_of(&parts.headers)).flatten();
         // Only to signed requests a problem document is an answer that the crate understands.
@@ -294,6 +296,14 @@ fn wish_of(headers: &HeaderMap) -> Option<Duration> {
     date.duration_since(now).ok()
 }
 
+/// Shortens what would be waited for without end: the crate adds it to the time of day, and a sum beyond the clock's range panics.
+fn bound_wish(headers: &mut HeaderMap) {
+    let longest = Duration::from_secs(RETRY_AFTER_MAX_S);
+    if wish_of(headers).is_some_and(|wish| wish > longest) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_MAX_S));
+    }
+}
+
 /// RFC 8555 §6.7.
 fn is_problem(headers: &HeaderMap) -> bool {
     let value = headers
@@ -321,6 +331,29 @@ mod tests {
         assert!(far > Duration::from_secs(86_400));
         for broken in ["", "-1", "soon", "1.5", "99999999999999999999999"] {
             assert_eq!(wish(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn retry_after_beyond_a_week_is_a_week_before_anybody_adds_it_to_a_clock() {
+        let bounded = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, value.parse().expect("a header"));
+            bound_wish(&mut headers);
+            headers[RETRY_AFTER].to_str().expect("text").to_owned()
+        };
+        for long in [
+            "18446744073709551615",
+            "+18446744073709551615",
+            "9223372036854775807",
+            " 604801 ",
+            "Fri, 31 Dec 9999 23:59:59 GMT",
+        ] {
+            assert_eq!(bounded(long), "604800", "{long}");
+        }
+        // What the crate cannot read either stays as it is.
+        for short in ["604800", "7", "0", "soon", "18446744073709551616"] {
+            assert_eq!(bounded(short), short);
         }
     }
 

@@ -17,7 +17,7 @@ const PAUSE_FIRST_S: u64 = 300;
 /// Longest pause after a failure, but for what the authority asks for.
 const PAUSE_MAX_S: u64 = 12 * 3600;
 /// Longest pause that an authority may ask for.
-const RETRY_AFTER_MAX_S: u64 = 7 * 86_400;
+pub(super) const RETRY_AFTER_MAX_S: u64 = 7 * 86_400;
 /// Attempts without success that restarts can bring together in an hour.
 const FAILURES_PER_HOUR: usize = 4;
 const HOUR_S: u64 = 3600;
