@@ -122,6 +122,12 @@ impl State {
         self.write(CERTIFICATE, pem.expose().as_bytes())
     }
 
+    /// What is stored, by whichever process; `None` also for what cannot be read.
+    pub fn certificate(&self) -> Option<Secret> {
+        let bytes = read(&self.folder.join(CERTIFICATE)).ok()?;
+        String::from_utf8(bytes).ok().map(Secret::new)
+    }
+
     fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
         let path = self.folder.join(name);
         match read(&path) {

@@ -1,12 +1,16 @@
 //! The thread that asks: it waits for its turn, and works for the settings in force.
 //!
-//! What holds: settings that change end what is under way, and its challenges close with it; no certificate is lost by that.
+//! What holds: settings that change end what is under way, and its challenges close with it; no certificate is lost by that;
+//! while another relayd has the turn, what that one stores is served here too.
 
 use super::Settings;
 use super::failure::sentence;
 use super::keeper::{Keeper, Unsaved};
 use super::metrics::Metrics;
+use super::schedule::Validity;
 use super::state::{State, Turn};
+use crate::secret::Secret;
+use crate::sys::clock;
 use crate::tls;
 use std::cell::Cell;
 use std::io;
@@ -142,20 +146,25 @@ impl Worker {
     }
 
     async fn keep_certified(&self, settings: &Settings, store: &tls::Store) {
-        let _turn = turn(settings, store).await;
+        let _turn = turn(settings, store, &self.metrics).await;
         let mut keeper = Keeper::new(settings, store, &self.metrics, &self.left);
         keeper.run().await;
     }
 }
 
-/// Waits until no other relayd asks on behalf of the same folder, and takes over what that one has obtained.
-async fn turn(settings: &Settings, store: &tls::Store) -> Turn {
+/// Waits until no other relayd asks on behalf of the same folder, and takes over what that one stores.
+async fn turn(settings: &Settings, store: &tls::Store, metrics: &Metrics) -> Turn {
     let state = State::new(settings.folder());
+    let mut seen = None;
     let mut told = false;
     loop {
         let turn = state.lock();
+        // After the look at the lock: once it is held here, nothing is stored any more that this would miss.
+        take_over(&state, settings, store, &mut seen);
+        let present = store.managed(clock::now().unix_s());
+        let validity = present.map(|it| Validity::new(it.not_before, it.not_after));
+        metrics.expires(validity.map(|validity| validity.not_after));
         match &turn {
-            Turn::Held { .. } if told => take_over(settings, store),
             Turn::Held { .. } => {}
             Turn::Unknown(error) => {
                 warn!(error = %sentence(error), "certificates will be in memory only: the state directory cannot be written");
@@ -173,12 +182,126 @@ async fn turn(settings: &Settings, store: &tls::Store) -> Turn {
     }
 }
 
-fn take_over(settings: &Settings, store: &tls::Store) {
-    let file = settings.certificate_file();
-    let Ok(pem) = std::fs::read_to_string(&file) else {
+/// Serves what is stored, if it is not what was `seen` before and later than what is served.
+fn take_over(state: &State, settings: &Settings, store: &tls::Store, seen: &mut Option<Secret>) {
+    let stored = state.certificate();
+    if stored == *seen {
         return;
-    };
-    if let Err(error) = store.install_obtained(&file, &pem) {
-        warn!(error = %sentence(&error), "the stored certificate cannot be used");
+    }
+    if let Some(pem) = &stored {
+        let file = settings.certificate_file();
+        match store.install_stored(&file, pem.expose()) {
+            Ok(true) => {
+                info!(file = %file.display(), "serving the certificate that another relayd has stored");
+            }
+            Ok(false) => {}
+            Err(error) => {
+                warn!(error = %sentence(&error), "the stored certificate cannot be used");
+            }
+        }
+    }
+    *seen = stored;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acme::tests::{Dir, settings};
+    use crate::tls::{CertificateSource, Store};
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    /// Chain and key of a certificate that is valid from the first of January of `year`, for two years.
+    fn pem(year: i32) -> Secret {
+        let key = KeyPair::generate().expect("a key");
+        let names = ["relay.example.com".to_owned()];
+        let mut params = CertificateParams::new(names).expect("a valid name");
+        params.not_before = date_time_ymd(year, 1, 1);
+        params.not_after = date_time_ymd(year + 2, 1, 1);
+        let certificate = params.self_signed(&key).expect("signed");
+        Secret::new(certificate.pem() + &key.serialize_pem())
+    }
+
+    fn store(settings: &Settings) -> Arc<Store> {
+        let source = CertificateSource::Managed {
+            names: settings.names.clone(),
+            file: settings.certificate_file(),
+        };
+        Store::load(&tls::Settings { source }).expect("a stand-in, or the stored one")
+    }
+
+    fn begins(store: &Store) -> Option<i64> {
+        store.managed(0).map(|present| present.not_before)
+    }
+
+    fn unix(year: i32) -> i64 {
+        date_time_ymd(year, 1, 1).unix_timestamp()
+    }
+
+    fn expiry(metrics: &Metrics) -> String {
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("text");
+        let name = "relayd_acme_certificate_expiry_timestamp_seconds ";
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.expect("it is registered").to_owned()
+    }
+
+    fn block_on(work: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime")
+            .block_on(work);
+    }
+
+    #[test]
+    fn what_another_relayd_stores_is_served_while_its_turn_lasts() {
+        let dir = Dir::new();
+        let settings = settings(dir.0.clone());
+        let other = State::new(settings.folder());
+        let held = other.lock();
+        other.save_certificate(&pem(2030)).expect("written");
+        let (store, metrics) = (store(&settings), Metrics::default());
+        block_on(async {
+            let story = async {
+                sleep(TURN_POLL / 2).await;
+                assert_eq!(begins(&store), Some(unix(2030)));
+                assert_eq!(expiry(&metrics), unix(2032).to_string());
+                other.save_certificate(&pem(2031)).expect("written");
+                sleep(TURN_POLL).await;
+                assert_eq!(begins(&store), Some(unix(2031)));
+                assert_eq!(expiry(&metrics), unix(2033).to_string());
+                // One of before, restored by hand, and no certificate at all change nothing.
+                other.save_certificate(&pem(2029)).expect("written");
+                sleep(TURN_POLL).await;
+                other.save_certificate(&Secret::new("x")).expect("written");
+                sleep(TURN_POLL).await;
+                assert_eq!(begins(&store), Some(unix(2031)));
+            };
+            tokio::select! {
+                _ = turn(&settings, &store, &metrics) => panic!("it is the other one's turn"),
+                () = story => {}
+            }
+        });
+        drop(held);
+    }
+
+    #[test]
+    fn what_was_stored_before_the_lock_was_free_is_taken_over() {
+        let dir = Dir::new();
+        let settings = settings(dir.0.clone());
+        let (store, metrics) = (store(&settings), Metrics::default());
+        assert!(store.is_stand_in());
+        let other = State::new(settings.folder());
+        other.save_certificate(&pem(2030)).expect("written");
+        block_on(async {
+            let turn = turn(&settings, &store, &metrics).await;
+            assert!(matches!(turn, Turn::Held { .. }));
+        });
+        assert_eq!(begins(&store), Some(unix(2030)));
     }
 }

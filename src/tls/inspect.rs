@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, Validity, X509Certificate};
 
 /// A certificate that ends within this time is warned about, in seconds (14 days).
 const EXPIRES_SOON_S: i64 = 14 * 86_400;
@@ -154,10 +154,17 @@ pub fn inspect(settings: &Settings, domain: &str, now_unix: u64) -> Result<Inspe
 
 /// The end of the leaf's validity, in seconds since 1970; 0 for one that cannot be read.
 pub(super) fn not_after(chain: &[CertificateDer<'_>]) -> i64 {
-    let leaf = chain
-        .first()
-        .and_then(|der| X509Certificate::from_der(der).ok());
-    leaf.map_or(0, |(_, leaf)| leaf.validity().not_after.timestamp())
+    leaf_validity(chain).map_or(0, |validity| validity.not_after.timestamp())
+}
+
+/// The beginning of it, likewise.
+pub(super) fn not_before(chain: &[CertificateDer<'_>]) -> i64 {
+    leaf_validity(chain).map_or(0, |validity| validity.not_before.timestamp())
+}
+
+fn leaf_validity(chain: &[CertificateDer<'_>]) -> Option<Validity> {
+    let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
+    Some(leaf.validity().clone())
 }
 
 pub(super) fn judge(chain: &[CertificateDer<'_>], domain: &str, now: i64) -> Inspection {

@@ -24,17 +24,34 @@ impl Store {
     ///
     /// False if the certificate is not managed any more, or kept elsewhere than in `file`: then nothing changes.
     pub fn install_obtained(&self, file: &Path, pem: &str) -> Result<bool, Error> {
+        self.install_managed(file, pem, |obtained, _| obtained)
+    }
+
+    /// The same for what another process may have stored in `file`: false also if what is served is as late or later.
+    pub fn install_stored(&self, file: &Path, pem: &str) -> Result<bool, Error> {
+        self.install_managed(file, pem, Loaded::after)
+    }
+
+    fn install_managed(
+        &self,
+        file: &Path,
+        pem: &str,
+        choose: fn(Loaded, &Loaded) -> Loaded,
+    ) -> Result<bool, Error> {
         let provider = self.config.crypto_provider();
         let certified = files::parse(file, pem.as_bytes())?.certify(provider)?;
         let _replacing = self.replacing();
-        let settings = self.resolver.0.load().settings.clone();
-        let managed =
-            matches!(&settings.source, CertificateSource::Managed { file: own, .. } if own == file);
-        if managed {
-            let loaded = Loaded::of(certified, &settings);
-            self.resolver.0.store(Arc::new(loaded));
+        let present = self.resolver.0.load_full();
+        let source = &present.settings.source;
+        if !matches!(source, CertificateSource::Managed { file: own, .. } if own == file) {
+            return Ok(false);
         }
-        Ok(managed)
+        let chosen = choose(Loaded::of(certified, &present.settings), &present);
+        let changed = !Arc::ptr_eq(&chosen.certified, &present.certified);
+        if changed {
+            self.resolver.0.store(Arc::new(chosen));
+        }
+        Ok(changed)
     }
 
     /// What the managed certificate says; `None` while another one fills its place, or with another source.
@@ -100,8 +117,8 @@ impl Loaded {
         })
     }
 
-    /// What is to be served after `present`, if this is managed: in memory there may be a later one than on a full disk; and
-    /// what clients trust beats a stand-in.
+    /// What is to be served after `present`, if this is managed: of two obtained ones the later, for in memory there may be a
+    /// later one than on a full disk, and on the disk a later one by another process; and what clients trust beats a stand-in.
     pub(super) fn after(self, present: &Self) -> Self {
         let CertificateSource::Managed { file, .. } = &self.settings.source else {
             return self;
@@ -110,7 +127,10 @@ impl Loaded {
         let found = self.place == Place::Own;
         let place = match present.place {
             Place::Own if present.self_signed.is_some() => return self,
-            Place::Own if same_file => Place::Own,
+            Place::Own if same_file => match found && self.not_before > present.not_before {
+                true => return self,
+                false => Place::Own,
+            },
             Place::Own | Place::Kept if found => return self,
             Place::Own | Place::Kept => Place::Kept,
             // Nobody trusts it, but who looks at it twice is not to wonder why it changed.

@@ -282,6 +282,7 @@ struct Loaded {
     self_signed: Option<SelfSignedPem>,
     /// Of the files' bytes; `None` where there are none.
     digest: Option<files::Digest>,
+    not_before: i64,
     not_after: i64,
     place: Place,
 }
@@ -343,6 +344,7 @@ impl Loaded {
     fn of(certified: CertifiedKey, settings: &Settings) -> Self {
         Self {
             settings: settings.clone(),
+            not_before: inspect::not_before(&certified.cert),
             not_after: inspect::not_after(&certified.cert),
             certified: Arc::new(certified),
             self_signed: None,

@@ -470,6 +470,36 @@ fn stand_in_stays_the_same_as_long_as_its_settings_do() {
 }
 
 #[test]
+fn later_certificate_on_disk_takes_the_place_of_the_present_one() {
+    let dir = Dir::new();
+    let settings = dir.managed(&["a.example"]);
+    let file = dir.path.join("managed.pem");
+    let (cert, key) = certificate("a.example", TODAY, 90);
+    dir.write("managed.pem", &format!("{cert}{key}"));
+    let store = Store::load(&settings).expect("the file is good");
+    let first = store.chain();
+
+    let (later, later_key) = certificate("a.example", TODAY + DAY, 90);
+    let later = format!("{later}{later_key}");
+    dir.write("managed.pem", &later);
+    store.reload(&settings).expect("the same");
+    let second = store.chain();
+    assert_ne!(second, first);
+
+    // What another process has stored is taken over by the same rule.
+    let stored = format!("{cert}{key}");
+    assert!(!store.install_stored(&file, &stored).expect("a pair"));
+    assert_eq!(store.chain(), second);
+    let (last, last_key) = certificate("a.example", TODAY + 2 * DAY, 90);
+    let stored = format!("{last}{last_key}");
+    assert!(store.install_stored(&file, &stored).expect("a pair"));
+    assert_ne!(store.chain(), second);
+    assert!(!store.install_stored(&file, &stored).expect("a pair"));
+    let elsewhere = dir.path.join("elsewhere.pem");
+    assert!(!store.install_stored(&elsewhere, &later).expect("a pair"));
+}
+
+#[test]
 fn a_certificate_that_comes_too_late_takes_nobodys_place() {
     let dir = Dir::new();
     let files = dir.pair("a.example");
