@@ -1,7 +1,7 @@
 //! The thread that asks: it waits for its turn, and works for the settings in force.
 //!
 //! What holds: settings that change end what is under way, and its challenges close with it; no certificate is lost by that;
-//! while another relayd has the turn, what that one stores is served here too.
+//! while another relayd has the turn, what that one stores is served here too; whoever drops [`Acme`] waits [`END_WAIT`] at most.
 
 use super::Settings;
 use super::failure::sentence;
@@ -23,6 +23,11 @@ use tracing::{info, warn};
 
 /// How often a relayd whose state another one has locked looks again.
 const TURN_POLL: Duration = Duration::from_secs(5);
+/// How long the thread's end is waited for: what it has in hand is done by then, unless the disk hangs.
+const END_WAIT: Duration = Duration::from_secs(2);
+/// How often it is looked at meanwhile: a join knows no time.
+const END_POLL: Duration = Duration::from_millis(5);
+
 /// The thread and the way to it. It is started by the first settings.
 #[derive(Debug)]
 pub struct Acme {
@@ -104,10 +109,19 @@ impl Acme {
 impl Drop for Acme {
     fn drop(&mut self) {
         self.settings.send_replace(Wanted::End);
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been reported by the panic hook.
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let begin = clock::now().instant();
+        while !thread.is_finished() {
+            if clock::now().instant() - begin >= END_WAIT {
+                warn!("the thread that asks for certificates does not end, as if its disk hung");
+                return;
+            }
+            thread::sleep(END_POLL);
         }
+        // A panic there has been reported by the panic hook.
+        let _ = thread.join();
     }
 }
 
@@ -211,6 +225,7 @@ mod tests {
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use std::sync::mpsc;
 
     /// Chain and key of a certificate that is valid from the first of January of `year`, for two years.
     fn pem(year: i32) -> Secret {
@@ -303,5 +318,19 @@ mod tests {
             assert!(matches!(turn, Turn::Held { .. }));
         });
         assert_eq!(begins(&store), Some(unix(2030)));
+    }
+
+    #[test]
+    fn a_thread_that_hangs_does_not_hold_up_the_end() {
+        let (free, hung) = mpsc::channel::<()>();
+        let mut acme = Acme::new(Metrics::default());
+        acme.thread = Some(thread::spawn(move || {
+            let _ = hung.recv();
+        }));
+        let before = clock::now().instant();
+        drop(acme);
+        let waited = clock::now().instant() - before;
+        assert!(waited < END_WAIT * 10, "{waited:?}");
+        drop(free);
     }
 }
