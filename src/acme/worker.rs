@@ -65,7 +65,8 @@ impl Acme {
         }
     }
 
-    /// Other settings take effect at once; the same change nothing. Without settings or a store nothing is asked for.
+    /// Other settings take effect at once; the same change nothing, but that a thread which has died is replaced. Without settings
+    /// or a store nothing is asked for.
     pub fn replace(
         &mut self,
         settings: Option<&Settings>,
@@ -75,7 +76,8 @@ impl Acme {
             Some((settings, store)) => Wanted::Certificate(Arc::new(settings.clone()), store),
             None => Wanted::Nothing,
         };
-        let start = self.thread.is_none() && matches!(wanted, Wanted::Certificate(..));
+        let idle = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        let start = idle && matches!(wanted, Wanted::Certificate(..));
         self.settings.send_if_modified(|present| {
             let changed = !present.is(&wanted);
             *present = wanted;
@@ -318,6 +320,25 @@ mod tests {
             assert!(matches!(turn, Turn::Held { .. }));
         });
         assert_eq!(begins(&store), Some(unix(2030)));
+    }
+
+    #[test]
+    fn a_thread_that_has_died_is_replaced_by_the_next_settings() {
+        let dir = Dir::new();
+        let settings = Settings {
+            directory: "https://127.0.0.1:1/directory".to_owned(),
+            ..settings(dir.0.clone())
+        };
+        let store = store(&settings);
+        let mut acme = Acme::new(Metrics::default());
+        let dead = thread::spawn(|| {});
+        while !dead.is_finished() {
+            thread::yield_now();
+        }
+        acme.thread = Some(dead);
+        acme.replace(Some(&settings), Some(store)).expect("started");
+        let thread = acme.thread.as_ref().expect("there is one");
+        assert!(!thread.is_finished());
     }
 
     #[test]
