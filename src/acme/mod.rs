@@ -5,7 +5,8 @@
 //!
 //! What holds: whatever goes wrong here, the certificate in use goes on being served, and a person is told; no failure is
 //! repeated fast enough to reach a public authority's limits, restarts included; keys are in `state`'s files and in
-//! `tls`, in no log and no metric; relayd never waits for this room, neither to start nor to stop.
+//! `tls`, in no log and no metric; relayd does not wait for this room to start or to reload, and for 2 s at
+//! most to stop (only the stored certificate is read at once, as any file of the configuration).
 //!
 //! Absent: other challenges (relayd has the TLS port already, and no say in DNS), wildcards (RFC 8737 proves none),
 //! certificates for addresses (RFC 8738), revocation, several certificates chosen by SNI, renewal information (RFC 9773).
