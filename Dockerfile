@@ -28,7 +28,8 @@ RUN touch src/main.rs src/lib.rs && cargo build --release --locked \
 
 FROM debian:trixie-slim
 RUN useradd --system --uid 64064 --no-create-home --shell /usr/sbin/nologin relayd
-# Certificates that relayd obtains itself (tls.acme): mount a volume there, so that no start asks again.
+# Certificates that relayd obtains itself (tls.acme): mount a directory there that belongs to --user, or, without
+# --user, a volume, so that no start asks again.
 RUN install -d -o relayd -g relayd -m 0700 /var/lib/relayd
 # Upstreams' public roots are compiled in: no ca-certificates.
 COPY --from=build /src/target/release/relayd /usr/local/bin/relayd
