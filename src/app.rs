@@ -104,6 +104,7 @@ fn run(config: Config, source: Source, mut former: Option<Former>) -> anyhow::Re
             };
             manager.reloading();
             reloader.reload(&mut running, &log, &source, request).await;
+            watch.forget_look();
             manager.ready("serving");
         };
         // Who asks from here on is told that it is too late.
