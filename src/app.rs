@@ -1,7 +1,8 @@
 //! The composition root: binds everything, serves, drains with a deadline.
 //!
 //! Owns the order of start and stop, and the threads: media workers (`io`), signalling threads (a
-//! `current_thread` runtime each, with listeners of its own), and the main thread (signals, admin).
+//! `current_thread` runtime each, with listeners of its own), and the main thread (signals, reloads). Admin, ACME and the log
+//! have threads of their own, which their modules start.
 //! Nothing is served before everything that can fail has succeeded.
 
 mod control;
