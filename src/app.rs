@@ -1,7 +1,8 @@
 //! The composition root: binds everything, serves, drains with a deadline.
 //!
 //! Owns the order of start and stop, and the threads: media workers (`io`), signalling threads (a
-//! `current_thread` runtime each, with listeners of its own), and the main thread (signals, admin).
+//! `current_thread` runtime each, with listeners of its own), and the main thread (signals, reloads). Admin, ACME and the log
+//! have threads of their own, which their modules start.
 //! Nothing is served before everything that can fail has succeeded.
 
 mod control;
@@ -104,6 +105,7 @@ fn run(config: Config, source: Source, mut former: Option<Former>) -> anyhow::Re
             };
             manager.reloading();
             reloader.reload(&mut running, &log, &source, request).await;
+            watch.forget_look();
             manager.ready("serving");
         };
         // Who asks from here on is told that it is too late.

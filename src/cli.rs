@@ -42,7 +42,7 @@ struct Arguments {
     /// Configuration file; `relayd default-config` prints a commented one
     #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// Log more: debug, twice: trace
+    /// Log more: debug, twice: trace; until the first reload
     #[arg(short, long, action = ArgAction::Count, global = true)]
     verbose: u8,
     #[command(flatten)]

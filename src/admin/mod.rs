@@ -41,7 +41,7 @@ pub const OPENAPI: &str = include_str!("openapi.json");
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `None`: off. Without a token loopback only: [`Admin::bind`] refuses any other address.
+    /// `None`: off. Without a token loopback only: [`Admin::bind_beside`] refuses any other address.
     pub listen: Option<SocketAddr>,
     /// What every request but those of /healthz and /readyz must bring.
     pub token: Option<Secret>,

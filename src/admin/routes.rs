@@ -63,7 +63,7 @@ pub(super) const ROUTES: &[Route] = routes![
     "DELETE" "/drain" => drain::take_back,
 ];
 
-/// What load balancers and supervisors ask without a token.
+/// What load balancers and supervisors ask, by GET or HEAD, without a token.
 pub(super) const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
 /// What a path and a method lead to.

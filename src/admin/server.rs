@@ -76,12 +76,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// `None`: it is off.
-    pub fn bind(settings: &Settings) -> Result<Option<Self>, BindError> {
-        Self::bind_beside(settings, &mut Inherited::default())
-    }
-
-    /// Uses the socket that is there already, if there is one.
+    /// `None`: it is off. Uses the socket that is there already, if there is one.
     pub fn bind_beside(
         settings: &Settings,
         inherited: &mut Inherited,
@@ -137,11 +132,6 @@ impl Admin {
             stop: Some(stop),
             thread: Some(thread),
         })
-    }
-
-    /// Answers for as long as this is polled, which needs a tokio runtime with I/O and time.
-    pub async fn serve(self, state: Arc<AdminState>) {
-        self.accept(state, &mut JoinSet::new()).await;
     }
 
     async fn accept(self, state: Arc<AdminState>, connections: &mut JoinSet<()>) {
@@ -344,7 +334,9 @@ fn admit(parts: &request::Parts, client: IpAddr, state: &AdminState) -> Result<(
     let Some(token) = state.token() else {
         return guard::check_host(&parts.uri, &parts.headers);
     };
-    if OPEN.contains(&parts.uri.path()) {
+    // Other methods there are a stranger's, and not worth a line each.
+    let asks = matches!(parts.method, Method::GET | Method::HEAD);
+    if asks && OPEN.contains(&parts.uri.path()) {
         return Ok(());
     }
     let now = clock::now().instant();

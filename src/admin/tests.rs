@@ -1,5 +1,6 @@
 use super::*;
 use crate::metrics::Metrics;
+use crate::sys::inherit::Inherited;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -114,7 +115,7 @@ fn any_address_but_loopback_is_refused_with_the_way_out() {
             listen: Some(address.parse().expect("an address")),
             ..Settings::default()
         };
-        let error = Admin::bind(&settings).expect_err(address);
+        let error = bind(&settings).expect_err(address);
         assert!(matches!(error, BindError::Exposed { .. }), "{error:?}");
         assert!(error.to_string().contains("127.0.0.1:9641"), "{error}");
     }
@@ -124,7 +125,7 @@ fn any_address_but_loopback_is_refused_with_the_way_out() {
 fn port_in_use_is_named() {
     let other = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = other.local_addr().expect("bound");
-    let error = Admin::bind(&Settings {
+    let error = bind(&Settings {
         listen: Some(address),
         ..Settings::default()
     })
@@ -139,7 +140,7 @@ fn port_in_use_is_named() {
 #[test]
 fn switched_off_is_nothing() {
     assert!(
-        Admin::bind(&Settings {
+        bind(&Settings {
             listen: None,
             ..Settings::default()
         })
@@ -154,6 +155,10 @@ fn dropping_the_server_frees_its_port() {
     let address = server.address;
     drop(server);
     assert!(TcpStream::connect(address).is_err());
+}
+
+fn bind(settings: &Settings) -> Result<Option<Admin>, BindError> {
+    Admin::bind_beside(settings, &mut Inherited::default())
 }
 
 struct Server {
@@ -182,7 +187,7 @@ impl Server {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             ..Settings::default()
         };
-        let admin = Admin::bind(&settings).expect("loopback").expect("on");
+        let admin = bind(&settings).expect("loopback").expect("on");
         let address = admin.address();
         assert_ne!(address.port(), 0);
         let state = AdminState::new(Arc::new(Metrics::new()), Counts::default(), &settings);

@@ -131,7 +131,7 @@ impl Bound {
         let media = self.media.start();
         let admin_address = self.admin.as_ref().map(Admin::address);
         // The core never relays to relayd itself: it is told what was really bound.
-        self.facts.listeners = all(&addresses).chain(admin_address).collect();
+        self.facts.listeners = listeners(&addresses, &[], admin_address);
         self.facts.complete(&mut self.config);
         media.set_settings(Arc::new(self.config.turn.clone()));
         let former = match self.former {
@@ -407,10 +407,18 @@ fn with_bound_ports(mut config: Config, addresses: &Addresses) -> Config {
     config
 }
 
-/// Every listener but that of the admin.
-fn all(addresses: &Addresses) -> impl Iterator<Item = SocketAddr> {
+/// Every listener, and each UDP address that only live calls keep open.
+///
+/// Each `open` one once, and in one order: what a reload leaves as it is must not look changed.
+fn listeners(
+    addresses: &Addresses,
+    open: &[SocketAddr],
+    admin: Option<SocketAddr>,
+) -> Vec<SocketAddr> {
     let Addresses { udp, tcp, tls } = addresses;
-    udp.iter().chain(tcp).chain(tls).copied()
+    let left = open.iter().filter(|address| !udp.contains(address));
+    let all = udp.iter().chain(tcp).chain(tls).chain(left);
+    all.copied().chain(admin).collect()
 }
 
 /// The built-in page, where it is configured.
@@ -540,9 +548,8 @@ impl Running {
             tcp: listen::addresses(&self.streams.bound, Port::Tcp),
             tls: listen::addresses(&self.streams.bound, Port::Tls),
         };
-        let left = self.media.open_udp_addresses();
-        let listeners = all(&self.addresses).chain(left).chain(self.admin_address);
-        self.facts.listeners = listeners.collect();
+        let open = self.media.open_udp_addresses();
+        self.facts.listeners = listeners(&self.addresses, &open, self.admin_address);
     }
 
     /// Stops accepting and refuses new allocations; what runs goes on.
@@ -645,5 +652,30 @@ impl fmt::Display for List<'_> {
             address.fmt(f)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_address_is_listed_once_and_after_the_listeners() {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let addresses = Addresses {
+            udp: vec![at(1), at(2)],
+            tcp: vec![at(1)],
+            tls: vec![at(3)],
+        };
+        let unchanged = listeners(&addresses, &[], Some(at(9)));
+        assert_eq!(unchanged, [at(1), at(2), at(1), at(3), at(9)]);
+        assert_eq!(
+            listeners(&addresses, &[at(2), at(1)], Some(at(9))),
+            unchanged
+        );
+        assert_eq!(
+            listeners(&addresses, &[at(1), at(7), at(2)], None),
+            [at(1), at(2), at(1), at(3), at(7)]
+        );
     }
 }

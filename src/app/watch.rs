@@ -81,6 +81,11 @@ impl Watch {
         }
     }
 
+    /// After a reload, which has read the files itself: a look that began before it may have seen older ones.
+    pub fn forget_look(&mut self) {
+        self.looking = None;
+    }
+
     fn note(&mut self, error: &tls::Error, metrics: &Metrics) {
         let reason = match error.source() {
             Some(source) => format!("{error}: {source}"),
@@ -96,5 +101,51 @@ impl Watch {
             warned: warned || seen.is_some(),
             reason,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{CertificateSource, Settings};
+    use arc_swap::ArcSwapOption;
+    use std::fs;
+
+    #[tokio::test]
+    async fn what_was_seen_before_a_reload_does_not_take_its_place() {
+        let dir = std::env::temp_dir().join(format!("relayd-watch-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a directory");
+        let settings = Settings {
+            source: CertificateSource::Files {
+                cert: dir.join("cert.pem"),
+                key: dir.join("key.pem"),
+            },
+        };
+        let write = || {
+            let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).expect("made");
+            fs::write(dir.join("cert.pem"), made.cert.pem()).expect("own directory");
+            fs::write(dir.join("key.pem"), made.signing_key.serialize_pem())
+                .expect("own directory");
+        };
+        write();
+        let store = Store::load(&settings).expect("the files are good");
+        write();
+        let seen = store.look();
+        assert!(matches!(seen, Ok(Some(_))), "another pair");
+        let mut watch = Watch::new();
+        watch.looking = Some((Arc::clone(&store), spawn_blocking(move || seen)));
+
+        write();
+        store.install(store.prepare(&settings).expect("the files are good"));
+        let reloaded = store.chain();
+        watch.forget_look();
+
+        let tls: Tls = Arc::new(ArcSwapOption::new(Some(Arc::clone(&store))));
+        let metrics = Metrics::new(0);
+        let replaced = watch.replaced(&tls, &metrics);
+        let waited = tokio::time::timeout(Duration::from_millis(500), replaced).await;
+        assert!(waited.is_err(), "nothing has changed since the reload");
+        assert_eq!(store.chain(), reloaded);
+        fs::remove_dir_all(&dir).expect("own directory");
     }
 }

@@ -467,6 +467,14 @@ fn joined(phrases: impl Iterator<Item = String>, otherwise: &str) -> String {
     phrases.join(", ")
 }
 
+/// Every key whose values are never shown.
+#[cfg(test)]
+pub(super) fn secret_keys(config: &Config) -> Vec<&'static str> {
+    let entries = entries(config).into_iter();
+    let secret = entries.filter(|(_, value)| matches!(value, Value::Hidden(_) | Value::Named(_)));
+    secret.map(|(key, _)| key).collect()
+}
+
 /// Every key that a change is reported of.
 #[cfg(test)]
 pub(super) fn keys(config: &Config) -> Vec<&'static str> {

@@ -113,7 +113,9 @@ impl<'t> Source<'t> {
             } else {
                 match text.split_once('=') {
                     Some((key, value)) if looks_like_key(key) && !list_is_open => {
-                        value_is_secret = table_is_secret || !is_open(key);
+                        // An inline table has keys of its own.
+                        let speaks = speaks_of_secrets(value);
+                        value_is_secret = table_is_secret || !is_open(key) || speaks;
                         list_is_open = value_is_secret && value.contains('[');
                         key.len() + 1
                     }
@@ -122,6 +124,7 @@ impl<'t> Source<'t> {
                         if !list_is_open && !word.starts_with(['"', '\'', '[', ']', '{', '}']) {
                             value_is_secret = table_is_secret || !is_open(word);
                         }
+                        value_is_secret |= speaks_of_secrets(text);
                         0
                     }
                 }
@@ -138,7 +141,7 @@ impl<'t> Source<'t> {
 }
 
 /// Words in a key or table name that make its values secret.
-const SECRET_WORDS: [&str; 7] = [
+const SECRET_WORDS: [&str; 9] = [
     "user",
     "secret",
     "pass",
@@ -146,6 +149,8 @@ const SECRET_WORDS: [&str; 7] = [
     "credential",
     "private",
     "hs256",
+    "account_key",
+    "hmac",
 ];
 
 pub(super) fn speaks_of_secrets(name: &str) -> bool {
@@ -271,6 +276,33 @@ mod tests {
             "allow \"open-too\"",
         ] {
             assert_eq!(shown(line), line);
+        }
+    }
+
+    #[test]
+    fn an_open_key_does_not_uncover_the_secrets_of_an_inline_table() {
+        let known = [
+            "tls.acme",
+            "tls.acme.names",
+            "tls.acme.external_account_key",
+        ];
+        let known = known.map(str::to_owned);
+        for text in [
+            "external_account_key = \"s3cret\n",
+            "external_account_key \"s3cret\"\n",
+            "acme = { external_account_key = \"s3cret\n",
+            "acme = { names = [\"open\"], external_account_key = \"s3cret\n",
+            "acme = { names = [\"open\"], external_account_key =\n \"s3cret\n",
+            "acme = {\n  names = [\"open\"], external_account_key = [\n \"s3cret\n",
+            "acme = {\n  { external_account_key \n \"s3cret\n",
+        ] {
+            let source = Source::new(text);
+            let masks = source.suspicious_ranges(&known);
+            for (line, _) in text.lines().enumerate() {
+                let start = source.line_range(line).start;
+                let place = source.place(&(start..start + 1), &masks);
+                assert!(!place.source.contains("s3cret"), "{text}: {}", place.source);
+            }
         }
     }
 }

@@ -404,6 +404,16 @@ fn the_log_goes_where_coturn_sent_it() {
         let imported = imported(&format!("user=a:b\n{lines}"));
         assert!(imported.toml.contains(expected), "{}", imported.toml);
     }
+    for (path, writable) in [
+        ("/var/log/turn.log", false),
+        ("/var/log/relayd.log", false),
+        ("/var/log/relayd/turn.log", true),
+    ] {
+        let imported = imported(&format!("user=a:b\nlog-file={path}\n"));
+        let remark = &at(&imported, "log-file").remark;
+        let warned = remark.contains("only /var/log/relayd is writable");
+        assert_eq!(warned, !writable, "{path}: {remark}");
+    }
     let both = imported("user=a:b\nlog-file=/tmp/turn.log\nsyslog\n");
     assert_eq!(at(&both, "log-file").fate, Fate::NotRead);
     assert_eq!(at(&both, "syslog").fate, Fate::Remarked);

@@ -21,7 +21,7 @@ const SLOTS_PER_ROUND: u32 = 256;
 const COPIES_PER_ROUND: usize = 32;
 /// Allocations that a round ends: each closes a socket and writes a line.
 const ENDS_PER_ROUND: usize = 16;
-/// Errands that may wait for one worker.
+/// Errands that may wait in one worker's inbox, and as many again with the worker itself.
 pub(super) const ERRANDS_MAX: usize = 64;
 
 /// An address, a port of any address, or both.
@@ -288,8 +288,13 @@ impl Census {
         (!self.errands.is_empty()).then_some(Duration::ZERO)
     }
 
+    /// Takes as many as there is room for; who asked for the others learns that they are not done.
     pub fn add(&mut self, errands: VecDeque<Errand>) {
         self.errands.extend(errands);
+        if self.errands.len() > ERRANDS_MAX {
+            self.errands.retain(|errand| !errand.is_abandoned());
+            self.errands.truncate(ERRANDS_MAX);
+        }
     }
 }
 
@@ -448,4 +453,31 @@ pub fn merge(parts: Vec<Listed>, limit: usize) -> Listed {
     rows.sort_by(|a, b| a.position.cmp(&b.position));
     rows.truncate(limit);
     Listed { rows, matched }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_holds_no_more_errands_than_it_has_room_for() {
+        let mut census = Census::of_worker(0);
+        let mut asked = Vec::new();
+        let mut bring = |count: usize| {
+            let mut errands = VecDeque::new();
+            for _ in 0..count {
+                let (errand, answered) = Errand::end(Arc::new(Filter::default()));
+                errands.push_back(errand);
+                asked.push(answered);
+            }
+            census.add(errands);
+        };
+        bring(ERRANDS_MAX - 1);
+        bring(ERRANDS_MAX);
+        assert_eq!(census.errands.len(), ERRANDS_MAX);
+        for (index, answered) in asked.iter_mut().enumerate() {
+            let refused = answered.try_recv() == Err(oneshot::error::TryRecvError::Closed);
+            assert_eq!(refused, index >= ERRANDS_MAX, "{index}");
+        }
+    }
 }

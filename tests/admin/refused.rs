@@ -67,6 +67,25 @@ fn with_a_token_nothing_but_health_is_served_without_it() {
 }
 
 #[test]
+fn a_stranger_writes_no_line_by_asking_health_for_more() {
+    let files = vec![("admin.token", TOKEN.to_owned())];
+    let (_origin, relayd) = echoing("token = \"file:admin.token\"", files);
+    let stranger = Api::new(relayd.admin);
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(stranger.ask("HEAD", path, &[], b"").status, 200);
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+            let refused = stranger.ask(method, path, &[], b"");
+            assert_eq!(refused.status, 401, "{method} {path}");
+        }
+    }
+    let api = Api::with_token(relayd.admin, TOKEN);
+    assert_eq!(api.ask("POST", "/healthz", &[], b"").status, 405);
+    let line = relayd.wait_for_log("the known one", |line| line.contains("admin request"));
+    assert!(line.contains("405"), "{line}");
+    assert_eq!(relayd.log().matches("admin request").count(), 1);
+}
+
+#[test]
 fn guessing_a_token_is_slowed_down_and_changes_nothing() {
     let (subject, api) = with_token();
     let mut client = subject.alice(Kind::Udp);

@@ -232,7 +232,7 @@ fn the_scripts_talk_to_systemd(packages: &Packages, root: &Root) {
     assert!(drop_in.exists(), "a systemd without notify-reload");
     assert!(told().contains("systemctl daemon-reload\n"), "{}", told());
     assert!(
-        told().contains("systemctl kill --signal=SIGUSR2 --kill-whom=main relayd.service\n"),
+        told().contains("systemctl kill --signal=SIGUSR2 --kill-who=main relayd.service\n"),
         "{}",
         told()
     );

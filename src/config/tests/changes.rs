@@ -93,6 +93,50 @@ fn what_only_a_restart_can_change_stays_as_it_is_and_is_named() {
     );
 }
 
+#[test]
+fn another_admin_listener_brings_no_other_need_for_a_token() {
+    let mut running = with_admin("0.0.0.0:9641", Some("correct-horse-battery-staple"));
+    running.admin.coturn_metrics = true;
+    for token in [None, Some("another-horse-battery-staple")] {
+        let mut file = with_admin("127.0.0.1:9641", token);
+        file.admin.coturn_metrics = false;
+        file.io.workers += 1;
+        file.io.relay_ports = (50_000, 60_000);
+        let mut kept = file.clone();
+        keep_restart_only(&running, &mut kept);
+        assert_eq!(kept.admin.listen, running.admin.listen);
+        assert_eq!(kept.admin.token, running.admin.token);
+        assert_eq!(changes(&running, &kept), []);
+        let waiting: Vec<&str> = changes(&kept, &file).iter().map(|c| c.key).collect();
+        assert_eq!(
+            waiting,
+            [
+                "server.workers",
+                "turn.relay_ports",
+                "admin.listen",
+                "admin.token",
+                "admin.coturn_metrics",
+            ]
+        );
+    }
+}
+
+#[test]
+fn another_token_for_the_same_listener_is_in_force_at_once() {
+    let running = with_admin("0.0.0.0:9641", Some("correct-horse-battery-staple"));
+    let file = with_admin("0.0.0.0:9641", Some("another-horse-battery-staple"));
+    let mut kept = file.clone();
+    keep_restart_only(&running, &mut kept);
+    assert_eq!(kept.admin.token, file.admin.token);
+}
+
+fn with_admin(listen: &str, token: Option<&str>) -> Config {
+    let mut config = config("[turn]\nusers = { a = \"long enough\" }\n");
+    config.admin.listen = Some(listen.parse().expect("an address"));
+    config.admin.token = token.map(crate::secret::Secret::new);
+    config
+}
+
 fn difference(old: &str, new: &str) -> Vec<KeyChange> {
     changes(&config(old), &config(new))
 }

@@ -54,12 +54,42 @@ fn a_file_with_secrets_that_everybody_may_read_is_warned_about() {
     }
 }
 
+#[test]
+fn every_secret_key_is_hidden_where_the_syntax_is_broken() {
+    let config = parse_text(SELF_SIGNED).expect("valid").config;
+    let keys = entries::secret_keys(&config);
+    assert!(keys.contains(&"tls.acme.external_account_key"), "{keys:?}");
+    for path in keys {
+        assert!(source::speaks_of_secrets(path), "{path}");
+        let (table, key) = path.rsplit_once('.').expect("a table and a key");
+        let (above, name) = table.rsplit_once('.').unwrap_or(("", table));
+        let above = match above {
+            "" => String::new(),
+            above => format!("[{above}]\n"),
+        };
+        for text in [
+            format!("[{table}]\n{key} = \"S3CRET\n"),
+            format!("[{table}]\n{key} = [\n\"S3CRET\n"),
+            format!("[{table}]\n{key} \"S3CRET\"\n"),
+            format!("{above}{name} = {{ {key} = \"S3CRET\n"),
+            format!("{above}{name} = {{ x = 1, {key} = \"S3CRET }}\n"),
+            format!("{path} = \"S3CRET\n"),
+        ] {
+            let report = parse_text(&text).expect_err("broken");
+            assert!(
+                !format!("{report} {report:?}").contains("S3CRET"),
+                "{text}\n{report}"
+            );
+        }
+    }
+}
+
 proptest! {
     /// Whatever is wrong around it, a secret is neither in a report nor in `Debug` of the configuration.
     #[test]
     fn no_secret_is_ever_shown(
         secret in "S3CRET[a-zA-Z0-9=+/ ]{4,40}E",
-        shape in 0_usize..19,
+        shape in 0_usize..22,
         noise in prop::sample::select(vec!["", "[server]\ndomian = 1\n", "x = \n", "[proxy]\nallow = [\"*\"\n"]),
     ) {
         let value = match shape {
@@ -80,6 +110,9 @@ proptest! {
             16 => format!("[credentials]\ntokens = [\"{secret}\", 5]\n"),
             17 => format!("[credentials]\njwt_hs256 = \"{secret}\nttl = 1\n"),
             18 => format!("[credentials]\njwt_rs256 = \"-----BEGIN PRIVATE KEY-----{secret}\"\n"),
+            19 => format!("[tls.acme]\nexternal_account_key = \"{secret}\n"),
+            20 => format!("[tls]\nacme = {{ names = [\"a.example\"], external_account_key = \"{secret}\n"),
+            21 => format!("[tls.acme]\nexternal_account_key = [\"{secret}\", 5]\n"),
             14 => format!("[turn]\nusers = {{ alice = \"{secret}\", bob = }}\n"),
             _ => format!("[tls]\nkey = \"-----BEGIN PRIVATE KEY-----{secret}\"\n"),
         };

@@ -13,6 +13,9 @@ use crate::config::{self, Place, Problem, Severity};
 use crate::entropy::Entropy;
 use crate::secret::Secret;
 
+/// What config/relayd.service lets the log be written to.
+const LOGS_DIRECTORY: &str = "/var/log/relayd/";
+
 /// A table of the result, in the order in which they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
@@ -265,9 +268,12 @@ impl Draft {
             let to = Value::Text("stdout".to_owned());
             self.add(Table::Log, "to", to, vec![from]);
         } else if let Some(At { value, from }) = file {
-            if value.starts_with("file:") {
-                let remark = "relayd appends to the file, which its user must be able to write, and opens it again at SIGHUP; coturn begins one at each start";
-                self.facts.tell([from], Fate::Remarked, remark);
+            if let Some(path) = value.strip_prefix("file:") {
+                let mut remark = "relayd appends to the file, which its user must be able to write, and opens it again at SIGHUP; coturn begins one at each start".to_owned();
+                if !path.starts_with(LOGS_DIRECTORY) {
+                    remark += "; under config/relayd.service only /var/log/relayd is writable";
+                }
+                self.facts.tell([from], Fate::Remarked, &remark);
             }
             self.add(Table::Log, "to", Value::Text(value), vec![from]);
         }
