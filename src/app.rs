@@ -90,8 +90,9 @@ fn run(config: Config, source: Source, mut former: Option<Former>) -> anyhow::Re
                 asked = signals.next() => match asked {
                     Asked::Stop => break None,
                     Asked::Reload => None,
-                    Asked::Upgrade => match attempt(&running, &source, &mut signals).await {
+                    Asked::Upgrade => match attempt(&running, &source, &mut signals, &manager).await {
                         Outcome::Kept => continue,
+                        Outcome::Reload => None,
                         Outcome::Stop => break None,
                         Outcome::Handed(successor) => break Some(successor),
                     },

@@ -124,9 +124,10 @@ fn a_process_that_never_serves_is_given_up() {
     let line = server.wait_for("upgrade refused");
     assert!(line.contains("one is under way"), "{line}");
     server.signal(server.pid, "-HUP");
-    server.wait_for("not reloaded");
+    server.wait_for("the reload waits");
     let line = server.wait_for("upgrade failed; this process serves on");
     assert!(line.contains("server.upgrade_timeout"), "{line}");
+    server.wait_for(" reloaded ");
     assert_as_before(&mut server, &mut call);
 
     let mut server = Server::start(&timeout("5m"));
