@@ -18,11 +18,14 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 /// How long a worker may take to name its sockets, and a child that has closed its end to exit.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Words of the successor that wait; beyond, it waits.
+const WORDS_MAX: usize = 8;
 
 /// What came of a SIGUSR2.
 pub enum Outcome {
@@ -39,7 +42,7 @@ pub enum Outcome {
 pub struct Successor {
     child: Child,
     /// Closed by its end, and its sight of this process's end.
-    _channel: Arc<Channel>,
+    channel: Arc<Channel>,
 }
 
 impl Successor {
@@ -47,9 +50,36 @@ impl Successor {
         self.child.id()
     }
 
-    /// Whether it has ended already.
-    pub fn has_ended(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(Some(_)))
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// What it says from here on; ends with it.
+    pub fn words(&self) -> io::Result<mpsc::Receiver<Word>> {
+        let (sender, words) = mpsc::channel(WORDS_MAX);
+        let channel = Arc::clone(&self.channel);
+        channel.set_patience(None)?;
+        let listen = move || {
+            while let Ok(Some((message, _))) = receive(&channel) {
+                let word = match message {
+                    Message::Stopping { left_ms } => Word::Stopping(Duration::from_millis(left_ms)),
+                    Message::Reopen => Word::Reopen,
+                    Message::Offer(_)
+                    | Message::Ready { .. }
+                    | Message::Failed { .. }
+                    | Message::BadConfiguration { .. }
+                    | Message::Go { .. }
+                    | Message::Serving => continue,
+                };
+                if sender.blocking_send(word).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("successor".to_owned());
+        thread.spawn(listen)?;
+        Ok(words)
     }
 
     /// A reload that was asked for during the upgrade is its own: it may have read the file before.
@@ -66,6 +96,14 @@ impl Successor {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What the process that serves tells the one before.
+pub enum Word {
+    /// It is asked to stop, and waits no longer than this.
+    Stopping(Duration),
+    /// Log files may have been rotated.
+    Reopen,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -305,7 +343,7 @@ impl Plan {
         match done {
             Ok(()) => Ok(Successor {
                 child,
-                _channel: self.channel,
+                channel: self.channel,
             }),
             Err(cause) => Err(end(&mut child, cause)),
         }
