@@ -20,7 +20,7 @@ use crate::secret::Secret;
 use crate::sys::inherit::{Inherited, Variables};
 use crate::systemd::Manager;
 use crate::telemetry;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use reload::Reloader;
 use start::Bound;
 use std::io::ErrorKind;
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
-use upgrade::farewell::see_off;
+use upgrade::farewell::{Ending, see_off};
 use upgrade::former::{Outcome, attempt};
 pub use upgrade::successor::Former;
 use watch::Watch;
@@ -91,8 +91,9 @@ fn run(config: Config, source: Source, mut former: Option<Former>) -> anyhow::Re
                 asked = signals.next() => match asked {
                     Asked::Stop => break None,
                     Asked::Reload => None,
-                    Asked::Upgrade => match attempt(&running, &source, &mut signals).await {
+                    Asked::Upgrade => match attempt(&running, &source, &mut signals, &manager).await {
                         Outcome::Kept => continue,
+                        Outcome::Reload => None,
                         Outcome::Stop => break None,
                         Outcome::Handed(successor) => break Some(successor),
                     },
@@ -104,6 +105,7 @@ fn run(config: Config, source: Source, mut former: Option<Former>) -> anyhow::Re
                 }
             };
             manager.reloading();
+            running.upgrades.tell_reopen();
             reloader.reload(&mut running, &log, &source, request).await;
             watch.forget_look();
             manager.ready("serving");
@@ -112,10 +114,14 @@ fn run(config: Config, source: Source, mut former: Option<Former>) -> anyhow::Re
         drop((reloader, watch));
         if let Some(successor) = successor {
             manager.hand_over(successor.pid());
-            see_off(&mut running, successor, &mut signals).await;
+            let ending = see_off(&mut running, successor, &mut signals, &manager, &log).await;
             running.end();
             info!(pid = std::process::id(), "the former process ends");
-            return Ok(());
+            return match ending {
+                Ending::AsAsked => Ok(()),
+                // A service manager that starts anew what failed is to start this.
+                Ending::Bereft => bail!("the process that took over has failed"),
+            };
         }
         let drain_timeout = running.config.drain_timeout;
         info!(
@@ -154,6 +160,9 @@ pub fn is_port_denied(error: &anyhow::Error) -> bool {
 }
 
 /// Returns when the last call and tunnel has ended, when the time is up, or at the next signal.
+///
+/// A former process counts, too: with the end of this one, the main one, systemd signals it a second time, which would
+/// end its calls.
 async fn wait_for_calls(
     running: &start::Running,
     manager: &Manager,
@@ -161,16 +170,29 @@ async fn wait_for_calls(
     timeout: Duration,
 ) {
     let deadline = Instant::now() + timeout;
-    let mut told = None;
+    running.upgrades.tell_stopping(timeout);
+    let (mut told, mut is_former_named) = (None, false);
     loop {
         let draining = running.media.is_draining();
         let left = running.calls();
-        if told != Some(left) {
-            told = Some(left);
-            manager.status(&format!("draining: {left}"));
+        let former = running.upgrades.former();
+        if told != Some((left, former)) {
+            told = Some((left, former));
+            let beside = former.map(|pid| format!("; former process {pid}"));
+            manager.status(&format!("draining: {left}{}", beside.unwrap_or_default()));
+        }
+        if let Some(former) = former
+            && left.is_none()
+            && !is_former_named
+        {
+            is_former_named = true;
+            info!(
+                former,
+                "no call is left here: waiting for those of the former process"
+            );
         }
         // A worker that does not drain yet may just have answered an Allocate request.
-        if draining && left.is_none() {
+        if draining && left.is_none() && former.is_none() {
             return;
         }
         if Instant::now() >= deadline {

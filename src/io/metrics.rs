@@ -49,6 +49,8 @@ pub struct IoCounts {
     pub forward_dropped: u64,
     /// Packets of own clients that the process which took over has sent here.
     pub forwarded_here: u64,
+    /// Lanes given up since the other process did not read what it was told.
+    pub lanes_overfull: u64,
 }
 
 impl IoCounts {
@@ -238,6 +240,13 @@ fn encode_sockets(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters
             ("dropped", total(counts, |(io, _)| io.forward_dropped)),
             ("received", total(counts, |(io, _)| io.forwarded_here)),
         ],
+    )?;
+    single(
+        encoder,
+        "relayd_upgrade_lost_lanes",
+        "Ways to the other process of an upgrade that were given up, since it did not read what it was told",
+        None,
+        total(counts, |(io, _)| io.lanes_overfull),
     )
 }
 

@@ -18,6 +18,7 @@ pub mod passing;
 pub mod recv;
 pub mod rng;
 pub mod send;
+pub mod signal;
 pub mod slack;
 pub mod socket;
 pub mod timer;

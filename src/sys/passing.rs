@@ -61,6 +61,12 @@ impl Channel {
         self.socket.set_write_timeout(patience)
     }
 
+    /// How long one message may take to be sent: for a conversation whose other direction waits for ever.
+    pub fn set_send_patience(&self, patience: Duration) -> io::Result<()> {
+        let patience = patience.max(Duration::from_millis(1));
+        self.socket.set_write_timeout(Some(patience))
+    }
+
     /// Ends the conversation for both sides, also for a thread that waits.
     pub fn close(&self) {
         // One that is closed already is as good.

@@ -89,6 +89,16 @@ impl Manager {
         self.is_silent.set(true);
     }
 
+    /// The process that spoke for the service is gone: `pid`, this one, is it again.
+    pub fn take_back(&self, pid: u32) {
+        self.is_silent.set(false);
+        self.say(&format!("MAINPID={pid}"));
+        if self.watchdog.is_some() {
+            // The last one may have come from the other process long ago.
+            self.alive();
+        }
+    }
+
     /// Shown by `systemctl status`.
     pub fn status(&self, status: &str) {
         self.say(&format!("STATUS={}", one_line(status)));

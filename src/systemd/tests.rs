@@ -65,6 +65,10 @@ fn the_words_are_those_of_the_protocol() {
         Err(std::io::ErrorKind::WouldBlock),
         "another speaks"
     );
+    manager.take_back(1);
+    assert_eq!(said(&socket), "MAINPID=1");
+    manager.alive();
+    assert_eq!(said(&socket), "WATCHDOG=1");
 }
 
 #[test]

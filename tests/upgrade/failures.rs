@@ -1,8 +1,10 @@
 //! Upgrades that do not come about: the process that runs goes on as if nothing had been asked.
 
 use super::server::{PATIENCE, Server, Setup};
-use super::support::client::{Client, Kind, is_success};
+use super::support::client::{Client, Kind, Wire, is_success};
+use super::web::relayd::Directory;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 /// A call, before and after.
@@ -124,9 +126,10 @@ fn a_process_that_never_serves_is_given_up() {
     let line = server.wait_for("upgrade refused");
     assert!(line.contains("one is under way"), "{line}");
     server.signal(server.pid, "-HUP");
-    server.wait_for("not reloaded");
+    server.wait_for("the reload waits");
     let line = server.wait_for("upgrade failed; this process serves on");
     assert!(line.contains("server.upgrade_timeout"), "{line}");
+    server.wait_for(" reloaded ");
     assert_as_before(&mut server, &mut call);
 
     let mut server = Server::start(&timeout("5m"));
@@ -188,6 +191,24 @@ fn calls_that_do_not_end_are_ended_when_the_drain_timeout_of_the_upgrade_is_over
     assert_eq!(server.wait().code(), Some(0));
 }
 
+/// The new process may have read the file before it was changed: the reload is its own then.
+#[test]
+fn a_reload_that_comes_during_an_upgrade_is_the_new_process_s() {
+    let (mut server, socket) = managed(&Setup::default());
+    let binary = env!("CARGO_BIN_EXE_relayd");
+    replace_binary(&server, &format!("sleep 1; exec {binary} \"$@\""));
+    server.signal(server.pid, "-USR2");
+    server.wait_for("the new process runs");
+    server.signal(server.pid, "-HUP");
+    wait_until_told(&socket, "RELOADING=1");
+    wait_until_told(&socket, "READY=1");
+    server.wait_until_upgraded();
+    if !server.seen.iter().any(|line| line.contains(" reloaded ")) {
+        server.wait_for(" reloaded ");
+    }
+    server.bob(Kind::Udp).allocate().expect("it serves");
+}
+
 /// The calls of the former process need nobody but it.
 #[test]
 fn the_end_of_the_new_process_leaves_the_calls_of_the_former_one() {
@@ -205,27 +226,163 @@ fn the_end_of_the_new_process_leaves_the_calls_of_the_former_one() {
         std::thread::sleep(Duration::from_millis(10));
     }
     call.refresh(0).and_then(is_success).expect("it ends");
-    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.wait().code(), Some(1), "a manager starts it again");
 }
 
-#[test]
-fn the_service_manager_is_told_the_new_main_process() {
-    let dir = super::server::site(&Setup::default());
+/// A server with a service manager that hears what it says.
+fn managed(setup: &Setup) -> (Server, UnixDatagram) {
+    let dir = super::server::site(setup);
     let path = dir.path("notify");
-    let socket = std::os::unix::net::UnixDatagram::bind(&path).expect("bound");
+    let socket = UnixDatagram::bind(&path).expect("bound");
     socket.set_read_timeout(Some(PATIENCE)).expect("set");
     let program = super::server::program(&dir);
     let mut command = std::process::Command::new(&program[0]);
-    command.args(&program[1..]).env("NOTIFY_SOCKET", &path);
-    let mut server = Server::spawn(command, dir);
-    server.upgrade();
-    let wanted = format!("MAINPID={}", server.pid);
+    command
+        .args(&program[1..])
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "2000000");
+    (Server::spawn(command, dir), socket)
+}
+
+fn wait_until_told(socket: &UnixDatagram, wanted: &str) {
     let mut buffer = [0; 4096];
     loop {
         let len = socket.recv(&mut buffer).expect("the state");
         let state = String::from_utf8_lossy(&buffer[..len]).into_owned();
-        if state.lines().any(|line| line == wanted) {
+        if state.lines().any(|line| line.starts_with(wanted)) {
             return;
         }
     }
+}
+
+#[test]
+fn the_service_manager_is_told_the_new_main_process() {
+    let (mut server, socket) = managed(&Setup::default());
+    server.upgrade();
+    wait_until_told(&socket, &format!("MAINPID={}", server.pid));
+}
+
+#[test]
+fn the_end_of_the_new_process_makes_the_former_one_the_main_one_again() {
+    let (mut server, socket) = managed(&Setup::default());
+    let first = server.pid;
+    let mut call = calls(&server);
+    server.upgrade();
+    server.signal(server.pid, "-KILL");
+    wait_until_told(&socket, &format!("MAINPID={first}"));
+    for _ in 0..3 {
+        wait_until_told(&socket, "WATCHDOG=1");
+    }
+    let begin = Instant::now();
+    while call.refresh(0).and_then(is_success).is_err() {
+        assert!(begin.elapsed() < PATIENCE, "nobody reads the listener");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(server.wait().code(), Some(1));
+}
+
+/// Were the main process gone first, a service manager would signal the former one again, which would end its calls.
+#[test]
+fn a_process_that_is_stopped_waits_for_the_calls_of_the_former_one() {
+    let (mut server, socket) = managed(&Setup::default());
+    let (first, mut call) = (server.pid, calls(&server));
+    server.upgrade();
+    // As a service manager does: to all of them at once.
+    server.signal(first, "-TERM");
+    server.signal(server.pid, "-TERM");
+    wait_until_told(
+        &socket,
+        &format!(
+            "STATUS=draining: 0 allocations, 0 requests, 0 tunnels, 0 HTTP connections; former process {first}"
+        ),
+    );
+    std::thread::sleep(Duration::from_millis(500));
+    call.refresh(600)
+        .and_then(is_success)
+        .expect("both still work");
+    server.signal(server.pid, "-0");
+    call.refresh(0).and_then(is_success).expect("it ends");
+    server.wait_for("stopped");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// Without a signal of its own the former process hears of the stop, too, and of the deadline.
+#[test]
+fn the_calls_of_the_former_process_have_as_long_as_the_new_one_that_is_stopped() {
+    let setup = Setup {
+        extra: vec![("server", "upgrade_drain_timeout = \"1h\"".to_owned())],
+        ..Setup::default()
+    };
+    let mut server = Server::start(&setup);
+    let _call = calls(&server);
+    server.upgrade();
+    server.signal(server.pid, "-TERM");
+    server.wait_for("the new process stops: waiting for calls no longer than it does");
+    assert_eq!(server.wait().code(), Some(0), "that is no failure");
+}
+
+/// Ends the servers of a directory, whatever becomes of the test.
+struct Site(Directory);
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        super::server::end_all(&self.0);
+    }
+}
+
+#[test]
+fn a_rotated_log_is_opened_again_by_both_processes() {
+    let dir = Directory::new();
+    let log = dir.path("relayd.log");
+    let setup = Setup {
+        extra: vec![("log", format!("to = \"file:{}\"", log.display()))],
+        ..Setup::default()
+    };
+    let site = Site(super::server::site(&setup));
+    let program = super::server::program(&site.0);
+    let mut child = std::process::Command::new(&program[0])
+        .args(&program[1..])
+        .stdin(std::process::Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let kill = |pid: u32, name: &str| {
+        let sent = std::process::Command::new("kill")
+            .args([name, &pid.to_string()])
+            .status();
+        assert!(sent.expect("kill runs").success(), "{pid} is gone");
+    };
+    let wait_for = |mark: &str| {
+        let begin = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            if let Some(line) = text.lines().find(|line| line.contains(mark)) {
+                return line.to_owned();
+            }
+            assert!(begin.elapsed() < PATIENCE, "no {mark:?} in {text}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let line = wait_for(" serving ");
+    let (_, udp) = line.split_once(" udp=").expect("its address");
+    let udp = udp.split(' ').next().and_then(|udp| udp.parse().ok());
+    let wire = Wire::open(Kind::Udp, udp.expect("an address")).expect("it serves");
+    let mut call = Client::new(wire, "alice", "wonderland");
+    call.allocate().expect("there is room");
+    kill(child.id(), "-USR2");
+    let line = wait_for("upgraded: this process serves");
+    let (_, pid) = line.split_once(" pid=").expect("it names itself");
+    let pid: u32 = pid
+        .split(' ')
+        .next()
+        .and_then(|pid| pid.parse().ok())
+        .expect("a process ID");
+    wait_for("upgraded: the new process serves");
+    std::fs::rename(&log, dir.path("relayd.log.1")).expect("there");
+    kill(pid, "-HUP");
+    wait_for(" reloaded ");
+    call.refresh(0).and_then(is_success).expect("it ends");
+    wait_for("the former process ends");
+    assert!(child.wait().expect("our child").success());
+    kill(pid, "-TERM");
+    wait_for(" stopped");
 }

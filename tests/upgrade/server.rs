@@ -366,15 +366,19 @@ impl Drop for Server {
         // Ours by its handle; it may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // A successor is nobody's child here: it is ours if its command line names our own directory.
-        let own = format!("{}/", self.dir.0.display());
-        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        for process in processes {
-            let line = std::fs::read_to_string(process.path().join("cmdline"));
-            if line.is_ok_and(|line| line.contains(&own)) {
-                let pid = process.file_name();
-                let _ = Command::new("kill").arg("-KILL").arg(pid).status();
-            }
+        end_all(&self.dir);
+    }
+}
+
+/// A successor is nobody's child here: it is ours if its command line names our own directory.
+pub fn end_all(dir: &Directory) {
+    let own = format!("{}/", dir.0.display());
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let line = std::fs::read_to_string(process.path().join("cmdline"));
+        if line.is_ok_and(|line| line.contains(&own)) {
+            let pid = process.file_name();
+            let _ = Command::new("kill").arg("-KILL").arg(pid).status();
         }
     }
 }

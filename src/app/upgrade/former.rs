@@ -6,6 +6,8 @@ use super::{Message, Offer, PROTOCOL, Reservation, SelfSigned, Socket, VARIABLE,
 use crate::io::{MediaHandle, OfferedSocket};
 use crate::sys::inherit::Purpose;
 use crate::sys::passing::Channel;
+use crate::sys::signal;
+use crate::systemd::Manager;
 use crate::tls::CertificateSource;
 use std::ffi::OsString;
 use std::io;
@@ -16,16 +18,21 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 /// How long a worker may take to name its sockets, and a child that has closed its end to exit.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Words of the successor that wait; beyond, it waits.
+const WORDS_MAX: usize = 8;
+
 /// What came of a SIGUSR2.
 pub enum Outcome {
     /// Everything is as it was.
     Kept,
+    /// The same, and a reload was asked for meanwhile, which the service manager has been told of.
+    Reload,
     /// A signal to stop came meanwhile; everything is as it was.
     Stop,
     Handed(Successor),
@@ -35,7 +42,7 @@ pub enum Outcome {
 pub struct Successor {
     child: Child,
     /// Closed by its end, and its sight of this process's end.
-    _channel: Arc<Channel>,
+    channel: Arc<Channel>,
 }
 
 impl Successor {
@@ -43,10 +50,60 @@ impl Successor {
         self.child.id()
     }
 
-    /// Whether it has ended already.
-    pub fn has_ended(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(Some(_)))
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
+
+    /// What it says from here on; ends with it.
+    pub fn words(&self) -> io::Result<mpsc::Receiver<Word>> {
+        let (sender, words) = mpsc::channel(WORDS_MAX);
+        let channel = Arc::clone(&self.channel);
+        channel.set_patience(None)?;
+        let listen = move || {
+            while let Ok(Some((message, _))) = receive(&channel) {
+                let word = match message {
+                    Message::Stopping { left_ms } => Word::Stopping(Duration::from_millis(left_ms)),
+                    Message::Reopen => Word::Reopen,
+                    Message::Offer(_)
+                    | Message::Ready { .. }
+                    | Message::Failed { .. }
+                    | Message::BadConfiguration { .. }
+                    | Message::Go { .. }
+                    | Message::Serving => continue,
+                };
+                if sender.blocking_send(word).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("successor".to_owned());
+        thread.spawn(listen)?;
+        Ok(words)
+    }
+
+    /// A reload that was asked for during the upgrade is its own: it may have read the file before.
+    fn reload(&self, manager: &Manager) {
+        manager.ready("serving");
+        if let Err(error) = signal::hang_up(&self.child) {
+            warn!(%error, "the new process cannot be asked to reload");
+        }
+    }
+
+    /// Ends it before it was the one that serves: the media workers take back what it had.
+    fn call_off(mut self) {
+        // Ours by its handle.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the process that serves tells the one before.
+pub enum Word {
+    /// It is asked to stop, and waits no longer than this.
+    Stopping(Duration),
+    /// Log files may have been rotated.
+    Reopen,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +136,12 @@ fn how(status: &Option<ExitStatus>) -> String {
 }
 
 /// Carries out one SIGUSR2. Serves on, whatever becomes of it.
-pub async fn attempt(running: &Running, source: &Source, signals: &mut Signals) -> Outcome {
+pub async fn attempt(
+    running: &Running,
+    source: &Source,
+    signals: &mut Signals,
+    manager: &Manager,
+) -> Outcome {
     let own = std::process::id();
     if let Some(reason) = refusal(running) {
         running.upgrades.count(|counts| counts.refused += 1);
@@ -89,24 +151,22 @@ pub async fn attempt(running: &Running, source: &Source, signals: &mut Signals) 
     info!(pid = own, "upgrade: starting the new process");
     let plan = match Plan::new(running, source) {
         Ok(plan) => plan,
-        Err(cause) => return failed(running, &cause.into()),
+        Err(cause) => {
+            failed(running, &cause.into());
+            return Outcome::Kept;
+        }
     };
     let channel = Arc::clone(&plan.channel);
     let (sender, mut result) = oneshot::channel();
     let carried_out = thread::Builder::new().name("upgrade".to_owned());
     if let Err(cause) = carried_out.spawn(move || sender.send(plan.carry_out())) {
-        return failed(running, &cause.into());
+        failed(running, &cause.into());
+        return Outcome::Kept;
     }
-    let mut stopped = false;
-    loop {
+    let (mut stopped, mut reload) = (false, false);
+    let result = loop {
         let asked = tokio::select! {
-            result = &mut result => return match result {
-                // The child is told by the end of the channel, if it has not heard otherwise.
-                Ok(Ok(successor)) => Outcome::Handed(successor),
-                Ok(Err(_)) | Err(_) if stopped => Outcome::Stop,
-                Ok(Err(cause)) => failed(running, &cause),
-                Err(_) => failed(running, &Error::Unexpected),
-            },
+            result = &mut result => break result.unwrap_or(Err(Error::Unexpected)),
             asked = signals.next() => asked,
         };
         match asked {
@@ -115,10 +175,37 @@ pub async fn attempt(running: &Running, source: &Source, signals: &mut Signals) 
                 stopped = true;
                 channel.close();
             }
-            Asked::Reload => warn!("not reloaded: an upgrade is under way, which reads the file"),
+            Asked::Reload => {
+                info!("the reload waits: an upgrade is under way");
+                // The manager waits for this word, and for a second one when the reload is over.
+                manager.reloading();
+                reload = true;
+            }
             Asked::Upgrade => {
                 running.upgrades.count(|counts| counts.refused += 1);
                 warn!(pid = own, reason = "one is under way", "upgrade refused");
+            }
+        }
+    };
+    match result {
+        Ok(successor) if stopped => {
+            // It served before it was told otherwise. Both processes end: the calls are here.
+            successor.call_off();
+            Outcome::Stop
+        }
+        Ok(successor) => {
+            if reload {
+                successor.reload(manager);
+            }
+            Outcome::Handed(successor)
+        }
+        Err(_) if stopped => Outcome::Stop,
+        Err(cause) => {
+            failed(running, &cause);
+            if reload {
+                Outcome::Reload
+            } else {
+                Outcome::Kept
             }
         }
     }
@@ -135,19 +222,18 @@ fn refusal(running: &Running) -> Option<String> {
     })
 }
 
-fn failed(running: &Running, cause: &Error) -> Outcome {
+fn failed(running: &Running, cause: &Error) {
     running.upgrades.count(|counts| counts.failed += 1);
     let pid = std::process::id();
     if let Error::BadConfiguration { report } = cause {
         error!(pid, %cause, %report, "upgrade failed; this process serves on");
-        return Outcome::Kept;
+        return;
     }
     let cause = match std::error::Error::source(cause) {
         Some(source) => format!("{cause}: {source}"),
         None => cause.to_string(),
     };
     error!(pid, %cause, "upgrade failed; this process serves on");
-    Outcome::Kept
 }
 
 /// Everything that one upgrade needs, apart from the server, which goes on meanwhile.
@@ -257,7 +343,7 @@ impl Plan {
         match done {
             Ok(()) => Ok(Successor {
                 child,
-                _channel: self.channel,
+                channel: self.channel,
             }),
             Err(cause) => Err(end(&mut child, cause)),
         }

@@ -1,5 +1,6 @@
 //! How upgrades ended, and whether the process that this one took over from still has calls.
 
+use crate::sys::passing::Channel;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -27,7 +28,13 @@ pub struct Upgrades {
 #[derive(Debug, Default)]
 struct State {
     counts: Counts,
-    former: Option<u32>,
+    former: Option<Link>,
+}
+
+#[derive(Debug)]
+struct Link {
+    pid: u32,
+    channel: Arc<Channel>,
 }
 
 impl Upgrades {
@@ -41,11 +48,21 @@ impl Upgrades {
 
     /// The process that this one took over from, while it lives.
     pub fn former(&self) -> Option<u32> {
-        self.state().former
+        self.state().former.as_ref().map(|link| link.pid)
     }
 
-    pub fn set_former(&self, pid: Option<u32>) {
-        self.state().former = pid;
+    /// The way to it.
+    pub fn former_channel(&self) -> Option<Arc<Channel>> {
+        let state = self.state();
+        state.former.as_ref().map(|link| Arc::clone(&link.channel))
+    }
+
+    pub fn set_former(&self, pid: u32, channel: Arc<Channel>) {
+        self.state().former = Some(Link { pid, channel });
+    }
+
+    pub fn clear_former(&self) {
+        self.state().former = None;
     }
 
     pub fn register(&self, registry: &mut Registry) {

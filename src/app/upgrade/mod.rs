@@ -49,6 +49,10 @@ enum Message {
     Go { reservations: Vec<Reservation> },
     /// Successor: every listener is served.
     Serving,
+    /// Successor, after that: it is asked to stop, and will wait so long for the calls of both.
+    Stopping { left_ms: u64 },
+    /// Successor, after that and whenever it reloads: the log file may have been rotated.
+    Reopen,
 }
 
 /// No `Debug`: there are secrets in it.

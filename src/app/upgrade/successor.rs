@@ -14,10 +14,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-use tracing::info;
+use tracing::{info, warn};
 
 /// How long the former process may take to say its next word; it sets a tighter bound itself.
 const PATIENCE: Duration = Duration::from_secs(900);
+
+/// How long a word to a former process may hold up this one, which serves.
+const WORD_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The process that this one takes over from.
 pub struct Former {
@@ -169,15 +172,16 @@ impl Former {
     pub fn serving(self, upgrades: &Upgrades) -> anyhow::Result<()> {
         let (own, former) = (std::process::id(), self.offer.pid);
         upgrades.count(|counts| counts.done += 1);
-        upgrades.set_former(Some(former));
+        upgrades.set_former(former, Arc::clone(&self.channel));
         send(&self.channel, &Message::Serving, &[]).context("cannot reach the former process")?;
         info!(pid = own, former, version = %self.offer.version, "upgraded: this process serves, the former one finishes its calls");
         self.channel.set_patience(None)?;
+        self.channel.set_send_patience(WORD_PATIENCE)?;
         let upgrades = upgrades.clone();
         let watch = move || {
             // It has nothing more to say: whatever comes is its end.
             let _ = self.channel.receive();
-            upgrades.set_former(None);
+            upgrades.clear_former();
             info!(pid = own, former, "the former process has ended");
         };
         thread::Builder::new()
@@ -185,6 +189,28 @@ impl Former {
             .spawn(watch)
             .context("cannot start a thread")?;
         Ok(())
+    }
+}
+
+impl Upgrades {
+    /// Gives the calls of the former process, if there is one, no longer than those here have.
+    pub fn tell_stopping(&self, left: Duration) {
+        let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        self.tell_former(&Message::Stopping { left_ms });
+    }
+
+    /// Has the former process, if there is one, open its log file again: nobody else asks it to.
+    pub fn tell_reopen(&self) {
+        self.tell_former(&Message::Reopen);
+    }
+
+    fn tell_former(&self, message: &Message) {
+        let Some(channel) = self.former_channel() else {
+            return;
+        };
+        if let Err(error) = send(&channel, message, &[]) {
+            warn!(%error, "the former process cannot be told");
+        }
     }
 }
 

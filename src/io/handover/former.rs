@@ -66,7 +66,9 @@ impl Worker {
                 relayed: relayed.collect(),
                 username: allocation.username.to_owned(),
             };
-            handover.tell(0, &record);
+            if let Some(lane) = handover.lane_mut(0) {
+                lane.tell_first(&record);
+            }
         }
         handover.tell(0, &Record::Told);
         self.handover = Some(handover);

@@ -11,6 +11,10 @@ use std::io;
 const WAITING_MAX: usize = 8192;
 const WAITING_BYTES_MAX: usize = 8 << 20;
 
+/// Records that may wait beside those of the allocations that there were at the beginning, in bytes: beyond, the other
+/// worker is stuck, and the lane is lost.
+const RECORDS_BYTES_MAX: usize = 4 << 20;
+
 pub struct LaneEnd {
     pub lane: Lane,
     /// The former process's worker at one end of it.
@@ -18,6 +22,8 @@ pub struct LaneEnd {
     /// Packets of this round.
     pub chain: Chain,
     records: Vec<Vec<u8>>,
+    records_bytes: usize,
+    records_bytes_max: usize,
     waiting: VecDeque<Vec<u8>>,
     waiting_bytes: usize,
     /// Epoll reports when it can be written to.
@@ -38,6 +44,8 @@ impl LaneEnd {
             worker,
             chain: Chain::EMPTY,
             records: Vec::new(),
+            records_bytes: 0,
+            records_bytes_max: RECORDS_BYTES_MAX,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             watched: false,
@@ -45,7 +53,19 @@ impl LaneEnd {
     }
 
     pub fn tell(&mut self, record: &Record) {
-        wire::put(&mut self.records, record);
+        self.records_bytes += wire::put(&mut self.records, record);
+    }
+
+    /// Tells what there is already: as much as the allocations are, and outside the bound.
+    pub fn tell_first(&mut self, record: &Record) {
+        let before = self.records_bytes;
+        self.tell(record);
+        self.records_bytes_max += self.records_bytes - before;
+    }
+
+    /// More records wait than the other worker, were it alive, would let wait.
+    pub fn is_overfull(&self) -> bool {
+        self.records_bytes > self.records_bytes_max
     }
 
     /// Something waits for the lane to have room.
@@ -57,7 +77,8 @@ impl LaneEnd {
     pub fn catch_up(&mut self) -> io::Result<()> {
         if !self.records.is_empty() {
             let sent = self.lane.send(self.records.iter().map(Vec::as_slice))?;
-            self.records.drain(..sent);
+            let gone: usize = self.records.drain(..sent).map(|record| record.len()).sum();
+            self.records_bytes -= gone;
         }
         if self.records.is_empty() && !self.waiting.is_empty() {
             let sent = self.lane.send(self.waiting.iter().map(Vec::as_slice))?;
@@ -124,6 +145,40 @@ mod tests {
             }
         }
         assert_eq!((end.is_behind(), end.waiting_bytes), (false, 0));
+    }
+
+    #[test]
+    fn records_that_nobody_reads_are_bounded_and_those_of_the_beginning_are_not() {
+        let (one, _other) = Lane::pair().expect("made");
+        let mut end = LaneEnd::new(one, 0);
+        let record = Record::Ended { id: 7 };
+        while end.records_bytes <= 2 * RECORDS_BYTES_MAX {
+            end.tell_first(&record);
+        }
+        assert!(!end.is_overfull());
+        let first = end.records_bytes;
+        while !end.is_overfull() {
+            end.tell(&record);
+        }
+        assert!(end.records_bytes > first + RECORDS_BYTES_MAX);
+        assert!(end.records_bytes < first + RECORDS_BYTES_MAX + 100);
+    }
+
+    #[test]
+    fn the_bytes_that_wait_are_those_of_the_records() {
+        let (one, other) = Lane::pair().expect("made");
+        let mut end = LaneEnd::new(one, 0);
+        for id in 0..100_000 {
+            end.tell(&Record::Ended { id });
+        }
+        let mut buffer = vec![0; 64 << 10];
+        while end.is_behind() {
+            end.catch_up().expect("sent");
+            while other.receive(&mut buffer).is_ok() {}
+            let waiting: usize = end.records.iter().map(Vec::len).sum();
+            assert_eq!(end.records_bytes, waiting);
+        }
+        assert_eq!(end.records_bytes, 0);
     }
 
     #[test]

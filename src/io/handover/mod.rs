@@ -136,7 +136,7 @@ impl Worker {
             let Some(lane) = self.handover.as_mut().and_then(|all| all.lane_mut(index)) else {
                 continue;
             };
-            if lane.is_behind() && lane.catch_up().is_err() {
+            if lane.is_behind() && (lane.catch_up().is_err() || lane.is_overfull()) {
                 self.lose_lane(index);
                 continue;
             }
@@ -180,8 +180,15 @@ impl Worker {
         }
     }
 
-    /// The other process has ended.
+    /// The other process has ended, or does not read what it is told.
     fn lose_lane(&mut self, index: usize) {
+        let lane = self.handover.as_mut().and_then(|all| all.lane_mut(index));
+        if lane.is_some_and(|lane| lane.is_overfull()) {
+            self.counts.lanes_overfull += 1;
+            tracing::error!(
+                "the other process of an upgrade does not read what it is told: going on without it"
+            );
+        }
         match self.handover.as_ref().map(|handover| &handover.side) {
             Some(Side::Former(_)) => self.take_back(),
             Some(Side::Successor(_)) => self.forget_former(index),

@@ -103,22 +103,26 @@ impl Iterator for Records<'_> {
     }
 }
 
-/// Appends a record to the last message of `messages` that has room, or to one more.
-pub fn put(messages: &mut Vec<Vec<u8>>, record: &Record) {
+/// Appends a record to the last message of `messages` that has room, or to one more. Returns by how many
+/// bytes they have grown.
+pub fn put(messages: &mut Vec<Vec<u8>>, record: &Record) -> usize {
     let mut bytes = Vec::with_capacity(128);
     put_record(&mut bytes, record);
     let Ok(len) = u16::try_from(bytes.len()) else {
         debug_assert!(false, "a user name is at most 508 bytes long");
-        return;
+        return 0;
     };
     let has_room = |message: &&mut Vec<u8>| message.len() + bytes.len() < MESSAGE_LEN_MAX;
+    let mut grown = size_of_val(&len) + bytes.len();
     if messages.last_mut().filter(has_room).is_none() {
         messages.push(vec![RECORDS]);
+        grown += 1;
     }
     if let Some(message) = messages.last_mut() {
         message.extend_from_slice(&len.to_be_bytes());
         message.extend_from_slice(&bytes);
     }
+    grown
 }
 
 fn put_record(bytes: &mut Vec<u8>, record: &Record) {
@@ -288,7 +292,11 @@ mod tests {
     fn records_are_read_as_they_were_written_in_messages_of_bounded_length() {
         let mut messages = Vec::new();
         let written: Vec<Record> = all().into_iter().cycle().take(4000).collect();
-        written.iter().for_each(|record| put(&mut messages, record));
+        let grown: usize = written
+            .iter()
+            .map(|record| put(&mut messages, record))
+            .sum();
+        assert_eq!(grown, messages.iter().map(Vec::len).sum::<usize>());
         assert!(messages.len() > 4);
         assert!(
             messages
