@@ -5,6 +5,7 @@ pub mod acme;
 pub mod addr;
 pub mod admin;
 pub mod app;
+mod by_ip;
 pub mod catalogue;
 pub mod check;
 pub mod cli;

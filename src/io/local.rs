@@ -1,12 +1,12 @@
 //! Which worker holds which relayed address of this process: two clients of one relay reach each other without a socket.
 //!
 //! Written when a relay is opened and closed, read without locks for each packet to a peer. An address that had a relay
-//! once keeps its table (256 KiB, of which the pages with live ports are touched); there are few of them.
+//! once keeps its table (256 KiB); there are few of them.
 //! Invariant: an entry is cleared before its port can be given to anybody else.
 
+use crate::by_ip::ByIp;
 use crate::turn::RelayId;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::OnceLock;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Relay addresses that are remembered. Packets to a relay on a further one take the way through the kernel.
@@ -25,20 +25,15 @@ pub struct Owner {
     pub relay: RelayId,
 }
 
-struct Address {
-    ip: IpAddr,
-    owners: Box<[AtomicU32]>,
-}
-
 /// The relayed addresses of all workers.
 pub struct LocalRelays {
-    addresses: Box<[OnceLock<Address>]>,
+    owners: ByIp<Box<[AtomicU32]>>,
 }
 
 impl Default for LocalRelays {
     fn default() -> Self {
         Self {
-            addresses: (0..ADDRESSES_MAX).map(|_| OnceLock::new()).collect(),
+            owners: ByIp::new(ADDRESSES_MAX),
         }
     }
 }
@@ -48,36 +43,21 @@ impl LocalRelays {
         let Some(entry) = pack(owner) else {
             return;
         };
-        let Some(address) = self.register(addr.ip()) else {
-            return;
-        };
-        address.owners[usize::from(addr.port())].store(entry, Ordering::Relaxed);
+        let make = || (0..PORTS).map(|_| AtomicU32::new(0)).collect();
+        if let Some(owners) = self.owners.register(addr.ip(), make) {
+            owners[usize::from(addr.port())].store(entry, Ordering::Relaxed);
+        }
     }
 
     pub fn clear(&self, addr: SocketAddr) {
-        if let Some(address) = self.find(addr.ip()) {
-            address.owners[usize::from(addr.port())].store(0, Ordering::Relaxed);
+        if let Some(owners) = self.owners.find(addr.ip()) {
+            owners[usize::from(addr.port())].store(0, Ordering::Relaxed);
         }
     }
 
     pub fn owner(&self, addr: SocketAddr) -> Option<Owner> {
-        let address = self.find(addr.ip())?;
-        unpack(address.owners[usize::from(addr.port())].load(Ordering::Relaxed))
-    }
-
-    fn find(&self, ip: IpAddr) -> Option<&Address> {
-        let mut known = self.addresses.iter().map_while(OnceLock::get);
-        known.find(|address| address.ip == ip)
-    }
-
-    fn register(&self, ip: IpAddr) -> Option<&Address> {
-        let mut slots = self.addresses.iter().map(|slot| {
-            slot.get_or_init(|| Address {
-                ip,
-                owners: (0..PORTS).map(|_| AtomicU32::new(0)).collect(),
-            })
-        });
-        slots.find(|address| address.ip == ip)
+        let owners = self.owners.find(addr.ip())?;
+        unpack(owners[usize::from(addr.port())].load(Ordering::Relaxed))
     }
 }
 

@@ -36,7 +36,7 @@ pub struct IoCounts {
     pub handed_over: u64,
     /// Of those, by way of another worker.
     pub crossed: u64,
-    /// Lost on that way, because the other worker was behind.
+    /// Lost on that way: the other worker was behind, or the relay had ended.
     pub crossing_dropped: u64,
     /// Entries of the error queues of relay sockets.
     pub icmp: u64,
@@ -217,7 +217,7 @@ fn encode_sockets(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters
     single(
         encoder,
         "relayd_media_handed_over_dropped_datagrams",
-        "Datagrams from client to client that another worker was too busy to take",
+        "Datagrams from client to client that another worker could not take: it was behind, or the relay had just ended",
         None,
         total(counts, |(io, _)| io.crossing_dropped),
     )?;

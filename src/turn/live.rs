@@ -3,99 +3,70 @@
 //! Written when a relay is bound and closed, read without locks when a packet goes to an own address.
 //! An address that had a relay once keeps its bitmap (8 KiB); there are few of them.
 
+use crate::by_ip::ByIp;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Relay addresses that are remembered. Relays on further ones work, but not between each other.
 const ADDRESSES_MAX: usize = 256;
 const WORDS: usize = 65536 / 64;
 
-struct Address {
-    ip: IpAddr,
-    ports: Box<[AtomicU64]>,
-}
+/// A bitmap of ports.
+type Ports = Box<[AtomicU64]>;
 
 /// Live relayed addresses of the server.
 pub struct LiveRelays {
-    addresses: Box<[OnceLock<Address>]>,
-    len: AtomicUsize,
+    addresses: ByIp<Ports>,
 }
 
 impl Default for LiveRelays {
     fn default() -> Self {
         Self {
-            addresses: (0..ADDRESSES_MAX).map(|_| OnceLock::new()).collect(),
-            len: AtomicUsize::new(0),
+            addresses: ByIp::new(ADDRESSES_MAX),
         }
     }
 }
 
 impl LiveRelays {
     pub fn mark(&self, addr: SocketAddr) {
-        if let Some(address) = self.register(addr.ip()) {
-            let (word, bit) = place(&address.ports, addr.port());
+        let make = || (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+        if let Some(ports) = self.addresses.register(addr.ip(), make) {
+            let (word, bit) = place(ports, addr.port());
             word.fetch_or(bit, Ordering::Relaxed);
         }
     }
 
     pub fn clear(&self, addr: SocketAddr) {
-        if let Some(address) = self.find(addr.ip()) {
-            let (word, bit) = place(&address.ports, addr.port());
+        if let Some(ports) = self.addresses.find(addr.ip()) {
+            let (word, bit) = place(ports, addr.port());
             word.fetch_and(!bit, Ordering::Relaxed);
         }
     }
 
     pub fn is_live(&self, addr: SocketAddr) -> bool {
-        self.find(addr.ip()).is_some_and(|address| {
-            let (word, bit) = place(&address.ports, addr.port());
+        self.addresses.find(addr.ip()).is_some_and(|ports| {
+            let (word, bit) = place(ports, addr.port());
             word.load(Ordering::Relaxed) & bit != 0
         })
     }
 
     /// True for an address that some relay is or was bound to.
     pub fn is_relay_ip(&self, ip: IpAddr) -> bool {
-        self.find(ip).is_some()
+        self.addresses.find(ip).is_some()
     }
 
     /// The addresses that some relay is or was bound to.
     pub fn ips(&self) -> impl Iterator<Item = IpAddr> {
-        self.known().map(|address| address.ip)
+        self.addresses.ips()
     }
 
     /// How many addresses there are; it only grows, and whoever remembers verdicts compares it.
     pub fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
+        self.addresses.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn known(&self) -> impl Iterator<Item = &Address> {
-        self.addresses.iter().map_while(OnceLock::get)
-    }
-
-    fn find(&self, ip: IpAddr) -> Option<&Address> {
-        self.known().find(|address| address.ip == ip)
-    }
-
-    fn register(&self, ip: IpAddr) -> Option<&Address> {
-        for slot in &self.addresses {
-            let mut added = false;
-            let address = slot.get_or_init(|| {
-                added = true;
-                let ports = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
-                Address { ip, ports }
-            });
-            if added {
-                self.len.fetch_add(1, Ordering::Release);
-            }
-            if address.ip == ip {
-                return Some(address);
-            }
-        }
-        None
+        self.addresses.is_empty()
     }
 }
 
