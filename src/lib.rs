@@ -17,6 +17,7 @@ pub mod first_try;
 pub mod import;
 pub mod io;
 pub mod ip_rules;
+pub mod latency;
 pub mod limits;
 pub mod listen;
 pub mod metrics;

@@ -102,8 +102,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Words that every room may use: values, no behaviour of their own.
-const LEAVES: [&str; 8] = [
-    "accepted", "addr", "by_ip", "entropy", "ip_rules", "secret", "time", "limits",
+const LEAVES: [&str; 9] = [
+    "accepted", "addr", "by_ip", "entropy", "ip_rules", "latency", "secret", "time", "limits",
 ];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
