@@ -3,10 +3,12 @@
 //! A worker counts in plain integers and leaves a copy now and then, if nobody is reading just then; a scrape
 //! adds up the copies. No worker ever waits for a scrape.
 
+use crate::addr::Transport;
 use crate::io::stream::StreamEnd;
+use crate::sys::cpu::ThreadClock;
 use crate::sys::send::SendCounts;
 use crate::turn::counters::{Answer, Counters, Method};
-use crate::turn::{DropReason, EndReason};
+use crate::turn::{DropReason, EndReason, Traffic};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -15,7 +17,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
+use std::time::Duration;
 
 /// Traffic of one kind of socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +70,20 @@ pub struct WorkerStats {
     pub draining: AtomicBool,
     /// Connections given to this worker that have not ended, those in its inbox included.
     pub streams: AtomicUsize,
+    /// Set by the thread itself.
+    pub clock: OnceLock<ThreadClock>,
     counts: Mutex<(IoCounts, Counters)>,
+}
+
+/// What one worker has counted, for those who show it.
+#[derive(Clone, Debug)]
+pub struct WorkerNumbers {
+    pub allocations: usize,
+    pub streams: usize,
+    /// Up to 100 ms old.
+    pub counters: Counters,
+    /// Of its thread; `None` before it runs and when it has ended.
+    pub cpu: Option<Duration>,
 }
 
 impl WorkerStats {
@@ -87,6 +103,15 @@ impl WorkerStats {
     pub fn publish_finally(&self, io: &IoCounts, turn: &Counters) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts = (*io, turn.clone());
+    }
+
+    pub fn numbers(&self) -> WorkerNumbers {
+        WorkerNumbers {
+            allocations: self.allocations.load(Ordering::Relaxed),
+            streams: self.streams.load(Ordering::Relaxed),
+            counters: self.counts().1,
+            cpu: self.clock.get().and_then(|clock| clock.time()),
+        }
     }
 
     pub fn counts(&self) -> (IoCounts, Counters) {
@@ -292,13 +317,13 @@ fn encode_turn(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters)])
         "Packets relayed",
         "direction",
         of_directions(
-            |turn| turn.traffic.to_peer_packets,
-            |turn| turn.traffic.to_client_packets,
+            |turn| turn.traffic().to_peer_packets,
+            |turn| turn.traffic().to_client_packets,
         ),
     )?;
     let labelled = of_directions(
-        |turn| turn.traffic.to_peer_bytes,
-        |turn| turn.traffic.to_client_bytes,
+        |turn| turn.traffic().to_peer_bytes,
+        |turn| turn.traffic().to_client_bytes,
     );
     let name = "relayd_turn_relayed";
     let help = "Payload relayed, without headers";
@@ -307,6 +332,7 @@ fn encode_turn(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters)])
     for (direction, number) in labelled {
         labelled_counter(&mut metric, &[("direction", direction)], number)?;
     }
+    encode_transports(encoder, counts)?;
     single(
         encoder,
         "relayd_turn_allocations_started",
@@ -336,6 +362,42 @@ fn encode_turn(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters)])
         total(counts, |(_, turn)| turn.icmp_indications),
     )?;
     encode_requests(encoder, counts)
+}
+
+/// A metric of its own, so that sums over the one without this label stay what they are.
+fn encode_transports(
+    encoder: &mut DescriptorEncoder,
+    counts: &[(IoCounts, Counters)],
+) -> fmt::Result {
+    let of = |transport, number: fn(Traffic) -> u64| {
+        total(counts, |(_, turn)| number(turn.traffic_by(transport)))
+    };
+    let (name, help) = (
+        "relayd_turn_transport_relayed_packets",
+        "Packets relayed, by the client's transport",
+    );
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for transport in Transport::ALL {
+        let label = ("transport", transport.label());
+        let to_peer = of(transport, |traffic| traffic.to_peer_packets);
+        labelled_counter(&mut metric, &[label, ("direction", "to_peer")], to_peer)?;
+        let to_client = of(transport, |traffic| traffic.to_client_packets);
+        labelled_counter(&mut metric, &[label, ("direction", "to_client")], to_client)?;
+    }
+    let (name, help) = (
+        "relayd_turn_transport_relayed",
+        "Payload relayed, without headers, by the client's transport",
+    );
+    let unit = Some(&Unit::Bytes);
+    let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+    for transport in Transport::ALL {
+        let label = ("transport", transport.label());
+        let to_peer = of(transport, |traffic| traffic.to_peer_bytes);
+        labelled_counter(&mut metric, &[label, ("direction", "to_peer")], to_peer)?;
+        let to_client = of(transport, |traffic| traffic.to_client_bytes);
+        labelled_counter(&mut metric, &[label, ("direction", "to_client")], to_client)?;
+    }
+    Ok(())
 }
 
 fn encode_requests(
@@ -413,6 +475,7 @@ mod tests {
             "relayd_turn_allocations_started_total 6",
             "relayd_turn_allocations 4",
             "relayd_turn_relayed_bytes_total{direction=\"to_peer\"} 0",
+            "relayd_turn_transport_relayed_bytes_total{transport=\"tls\",direction=\"to_peer\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
