@@ -3,7 +3,9 @@
 //! Counters come as counters, with the moment of the answer beside them (`time`, `uptime_s`): whoever asks twice has a rate.
 
 use super::address::AddressFilter;
+use super::history::Sample;
 use super::paging::Position;
+use super::stats::Stats;
 use serde::Serialize;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -43,6 +45,12 @@ pub trait Control: Send + Sync {
 
     fn calls(&self) -> Calls;
 
+    /// The numbers of this moment.
+    fn stats(&self) -> Stats;
+
+    /// For the history; asked every few seconds, so it should be cheap.
+    fn sample(&self) -> Sample;
+
     /// When the server started.
     fn started(&self) -> Instant;
 }
@@ -53,6 +61,10 @@ pub enum Transport {
     Udp,
     Tcp,
     Tls,
+}
+
+impl Transport {
+    pub const ALL: [Self; 3] = [Self::Udp, Self::Tcp, Self::Tls];
 }
 
 /// What an allocation must have; `None` is anything.
