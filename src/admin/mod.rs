@@ -18,6 +18,7 @@ mod handlers;
 mod history;
 mod paging;
 pub mod probe;
+mod quality;
 mod query;
 mod routes;
 mod sampler;
@@ -35,6 +36,10 @@ pub use control::{
 pub use counts::Counts;
 pub use history::{Flows, Observed, QualitySums, Sample, SideSums};
 pub use paging::{CursorKey, Position};
+pub use quality::{
+    PacketKinds, Quality, QualityDetails, QualityHistory, QualitySeries, QualitySide,
+    QualityStream, RtpTotals,
+};
 pub use server::{Admin, BindError, Running};
 pub use state::{Addresses, AdminState, ReloadRequest, Reloaded};
 

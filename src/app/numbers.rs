@@ -6,11 +6,12 @@ use crate::admin::stats::{
     AddressPorts, Allocations, ByLabel, Certificate, CertificateOrigin, Configuration, LatencyMs,
     Process, ProxyNumbers, RelayPorts, Stats, Statuses, Traffic, TurnRequests, Upstream, Worker,
 };
-use crate::admin::{self, Flow, Flows, QualitySums, Sample};
+use crate::admin::{self, Flow, Flows, Observed, QualitySums, Sample, SideSums};
 use crate::io::{PortUse, WorkerNumbers};
 use crate::latency::Spread;
 use crate::metrics::{self, ProcessNumbers};
 use crate::proxy::UpstreamNumbers;
+use crate::quality::{self, Histogram, Side, SideCounts};
 use crate::tls::Origin;
 use crate::turn::{self, Answer, Counters, DropReason, EndReason, Method};
 use std::net::IpAddr;
@@ -73,9 +74,31 @@ fn is_error(answer: Answer) -> bool {
     )
 }
 
-/// What was observed of all calls; `None` while nothing measures it.
-fn quality(_workers: &[WorkerNumbers]) -> Option<QualitySums> {
-    None
+/// What was observed of all calls.
+fn quality(workers: &[WorkerNumbers]) -> QualitySums {
+    let mut all = quality::Counts::default();
+    for worker in workers {
+        all.add(&worker.counters.quality);
+    }
+    QualitySums {
+        client: side_sums(all.side(Side::Client)),
+        peer: side_sums(all.side(Side::Peer)),
+    }
+}
+
+fn side_sums(counts: &SideCounts) -> SideSums {
+    SideSums {
+        loss_ratio: observed(&counts.loss_ratio),
+        jitter_s: observed(&counts.jitter),
+        round_trip_s: observed(&counts.round_trip),
+    }
+}
+
+fn observed(histogram: &Histogram) -> Observed {
+    Observed {
+        count: histogram.count(),
+        sum: histogram.sum(),
+    }
 }
 
 fn configuration(control: &Control) -> Configuration {

@@ -24,6 +24,9 @@ pub(super) const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// Points of every span.
 const POINTS: usize = 720;
 
+/// A call's quality is observed every 10 s: over less than this some steps would have none of it.
+const QUALITY_OVER: Duration = Duration::from_secs(15);
+
 /// The time that [`History::recent_quality`] looks back.
 const RECENT: Duration = Duration::from_secs(60);
 
@@ -90,25 +93,28 @@ impl Shown {
 impl History {
     /// Begins with a sample from which the first differences are taken.
     pub(super) fn new(now: Now, first: &Sample) -> Self {
-        let mut quality = VecDeque::new();
-        quality.extend(first.quality.map(|sums| (now.instant(), sums)));
         Self {
             origin: now.instant(),
             spans: Span::ALL.map(|span| Ring::new(span, now, first)),
-            quality,
+            quality: VecDeque::from([(now.instant(), first.quality)]),
         }
     }
 
     pub(super) fn add(&mut self, now: Now, sample: &Sample) {
+        let ago = |at: Instant| now.instant().saturating_duration_since(at);
+        // Samples are some milliseconds late, one more than the other.
+        let long_ago = QUALITY_OVER - SAMPLE_EVERY / 2;
+        let is_before = |(at, _): &&(Instant, QualitySums)| ago(*at) >= long_ago;
+        let before = self.quality.iter().rev().find(is_before);
+        let before = before.or(self.quality.front()).map(|(_, sums)| *sums);
         for ring in &mut self.spans {
-            ring.add(self.origin, now, sample);
+            ring.add(self.origin, now, sample, &before.unwrap_or_default());
         }
-        let is_recent = |at: Instant| now.instant().saturating_duration_since(at) <= RECENT;
+        let is_recent = |at: Instant| ago(at) <= RECENT;
         while self.quality.front().is_some_and(|(at, _)| !is_recent(*at)) {
             self.quality.pop_front();
         }
-        self.quality
-            .extend(sample.quality.map(|sums| (now.instant(), sums)));
+        self.quality.push_back((now.instant(), sample.quality));
     }
 
     pub(super) fn show(&self, span: Span) -> Shown {
@@ -160,7 +166,8 @@ impl Ring {
         Duration::from_secs(self.span.step_s().into())
     }
 
-    fn add(&mut self, origin: Instant, now: Now, sample: &Sample) {
+    /// `before`: the quality at [`QUALITY_OVER`] ago.
+    fn add(&mut self, origin: Instant, now: Now, sample: &Sample, before: &QualitySums) {
         self.see_levels(sample);
         let since = now.instant().saturating_duration_since(origin);
         let step = since.as_nanos() / self.step().as_nanos();
@@ -176,10 +183,15 @@ impl Ring {
             .saturating_duration_since(self.base_at)
             .as_secs_f64();
         let (base, levels) = (std::mem::take(&mut self.base), self.levels);
+        let is_short = self.step() < QUALITY_OVER;
+        let quality = sample
+            .quality
+            .since(if is_short { before } else { &base.quality });
         self.push(|index, take| match take {
             Take::Rate(of) => rate(of(sample)?, of(&base)?, took_s),
             Take::Level(_) => mean(levels[index]),
             Take::Between(of) => of(sample, &base),
+            Take::Of(of) => of(&quality),
         });
         self.running = step;
         self.base = sample.clone();

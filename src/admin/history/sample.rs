@@ -19,8 +19,7 @@ pub struct Sample {
     pub latencies: Spread,
     pub tunnels: u64,
     pub connections: u64,
-    /// `None` where nothing is measured.
-    pub quality: Option<QualitySums>,
+    pub quality: QualitySums,
     pub cpu_s: Option<f64>,
     pub resident_bytes: Option<u64>,
     pub relay_ports_used: u64,

@@ -1,6 +1,6 @@
 //! The series that there are: each a name and the way from samples to a point.
 
-use super::sample::{QualitySums, Sample};
+use super::sample::Sample;
 use crate::admin::stats::Quality;
 
 /// How a point is made.
@@ -11,9 +11,11 @@ pub(super) enum Take {
     Level(fn(&Sample) -> Option<f64>),
     /// Of the samples at the step's end and at its beginning.
     Between(fn(&Sample, &Sample) -> Option<f64>),
+    /// Of the calls' quality meanwhile, or over [`QUALITY_OVER`](super::QUALITY_OVER) if the step is shorter.
+    Of(fn(&Quality) -> Option<f64>),
 }
 
-use Take::{Between, Level, Rate};
+use Take::{Between, Level, Of, Rate};
 
 /// The three of one direction and one unit, in the order of a sample's transports.
 macro_rules! by_transport {
@@ -61,29 +63,17 @@ const OTHERS: [Series; 21] = [
     ),
     ("tunnels", Level(|s| of(s.tunnels, 1.0))),
     ("connections", Level(|s| of(s.connections, 1.0))),
-    (
-        "loss_ratio.client",
-        Between(|now, then| quality(now, then)?.client.loss_ratio),
-    ),
-    (
-        "loss_ratio.peer",
-        Between(|now, then| quality(now, then)?.peer.loss_ratio),
-    ),
-    (
-        "jitter_ms.client",
-        Between(|now, then| quality(now, then)?.client.jitter_ms),
-    ),
-    (
-        "jitter_ms.peer",
-        Between(|now, then| quality(now, then)?.peer.jitter_ms),
-    ),
+    ("loss_ratio.client", Of(|quality| quality.client.loss_ratio)),
+    ("loss_ratio.peer", Of(|quality| quality.peer.loss_ratio)),
+    ("jitter_ms.client", Of(|quality| quality.client.jitter_ms)),
+    ("jitter_ms.peer", Of(|quality| quality.peer.jitter_ms)),
     (
         "round_trip_ms.client",
-        Between(|now, then| quality(now, then)?.client.round_trip_ms),
+        Of(|quality| quality.client.round_trip_ms),
     ),
     (
         "round_trip_ms.peer",
-        Between(|now, then| quality(now, then)?.peer.round_trip_ms),
+        Of(|quality| quality.peer.round_trip_ms),
     ),
     ("cpu_cores", Rate(|s| s.cpu_s)),
     (
@@ -111,9 +101,4 @@ pub(super) fn all() -> impl Iterator<Item = &'static Series> {
 
 fn of(count: u64, factor: f64) -> Option<f64> {
     Some(count as f64 * factor)
-}
-
-fn quality(now: &Sample, then: &Sample) -> Option<Quality> {
-    let (now, then): (QualitySums, QualitySums) = (now.quality?, then.quality?);
-    Some(now.since(&then))
 }

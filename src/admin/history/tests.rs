@@ -221,26 +221,32 @@ fn traffic_is_told_by_transport_way_and_unit() {
 fn means_of_a_step_are_those_of_what_was_observed_in_it() {
     let observed = |count, sum| Observed { count, sum };
     let with = |loss_ratio, round_trip_s| Sample {
-        quality: Some(QualitySums {
+        quality: QualitySums {
             client: SideSums {
                 loss_ratio,
                 round_trip_s,
                 ..SideSums::default()
             },
             peer: SideSums::default(),
-        }),
+        },
         ..Sample::default()
     };
     let mut world = World::begin(&with(observed(10, 5.0), observed(0, 0.0)));
-    world.add(5000, &with(observed(14, 5.5), observed(2, 0.1)));
-    world.add(10_000, &with(observed(14, 5.5), observed(4, 0.2)));
+    for n in 1..=6_u64 {
+        // Two calls: four observations in the first step, then none of loss, and of round trips one every other step.
+        let trips = n.div_ceil(2);
+        world.add(
+            n * 5000,
+            &with(observed(14, 5.5), observed(trips, trips as f64 * 0.05)),
+        );
+    }
+    let loss = world.last(Span::Hour, "loss_ratio.client", 6);
+    assert_points(&loss, &[0.125, 0.125, 0.125, NO, NO, NO]);
+    let round_trips = world.last(Span::Hour, "round_trip_ms.client", 6);
+    assert_points(&round_trips, &[50.0; 6]);
     assert_points(
-        &world.last(Span::Hour, "loss_ratio.client", 2),
-        &[0.125, NO],
-    );
-    assert_points(
-        &world.last(Span::Hour, "round_trip_ms.client", 2),
-        &[50.0, 50.0],
+        &world.last(Span::SixHours, "loss_ratio.client", 1),
+        &[0.125],
     );
     assert_points(&world.last(Span::Hour, "loss_ratio.peer", 2), &[NO, NO]);
     let recent = world.history.recent_quality();
@@ -252,13 +258,13 @@ fn means_of_a_step_are_those_of_what_was_observed_in_it() {
 #[test]
 fn recent_quality_is_that_of_the_last_minute() {
     let lost = |count: u64, sum: f64| Sample {
-        quality: Some(QualitySums {
+        quality: QualitySums {
             client: SideSums {
                 loss_ratio: Observed { count, sum },
                 ..SideSums::default()
             },
             peer: SideSums::default(),
-        }),
+        },
         ..Sample::default()
     };
     let mut world = World::begin(&lost(0, 0.0));
