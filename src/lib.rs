@@ -24,6 +24,7 @@ pub mod page;
 pub mod proxy;
 pub mod secret;
 pub mod snippet;
+pub mod spans;
 pub mod stun;
 pub mod sys;
 pub mod systemd;

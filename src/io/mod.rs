@@ -24,6 +24,7 @@ mod relay;
 mod stream;
 mod streams;
 mod token;
+mod traced;
 mod worker;
 mod write_queue;
 

@@ -18,6 +18,7 @@ use crate::io::relay::{RelayShared, RelaySockets};
 use crate::io::stream::{READ_LEN, StreamEnd};
 use crate::io::streams::Streams;
 use crate::io::token::{Link, Token};
+use crate::io::traced;
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Event, Events, Interest};
 use crate::sys::memory;
@@ -395,6 +396,7 @@ impl Worker {
                 }
                 Output::Ended(end) => {
                     log_end(&end);
+                    traced::allocation(&end);
                     self.tell_ended(&end);
                     self.streams.clear_allocation(end.id, self.now.instant());
                 }

@@ -74,7 +74,7 @@ impl From<RouteKind> for RequestKind {
 }
 
 impl RequestKind {
-    fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         match self {
             Self::Host => "host",
             Self::Prefix => "prefix",
