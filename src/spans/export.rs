@@ -36,6 +36,8 @@ static INSTANCE: LazyLock<String> = LazyLock::new(|| {
 
 pub(super) struct Exporter {
     pub tracer: Arc<ArcSwapOption<Tracer>>,
+    /// The last that was in force, for what it has left behind.
+    pub last: Arc<ArcSwapOption<Tracer>>,
     pub queue: Arc<Queue>,
     pub metrics: Metrics,
 }
@@ -44,8 +46,6 @@ pub(super) struct Exporter {
 #[derive(Default)]
 struct Course {
     link: Link,
-    /// The last that was in force.
-    tracer: Option<Arc<Tracer>>,
     /// Something went wrong, and nothing has gone well since.
     troubled: bool,
     /// Spans that are neither in the queue nor at the collector.
@@ -93,12 +93,10 @@ impl Exporter {
         let give_up = Instant::now() + BATCH_TIME_MAX;
         let mut pause = PAUSE_FIRST;
         loop {
+            let mut looks = self.queue.looks();
             let current = self.tracer.load_full();
-            let is_last = current.is_none();
-            if current.is_some() {
-                course.tracer = current;
-            }
-            let Some(tracer) = &course.tracer else {
+            let is_last = current.is_none() || self.queue.end().is_some();
+            let Some(tracer) = current.or_else(|| self.last.load_full()) else {
                 return self.metrics.count(Outcome::Failed, count);
             };
             name(&mut request, &tracer.settings.service_name);
@@ -115,7 +113,7 @@ impl Exporter {
             }
             tokio::select! {
                 () = sleep(wait) => {}
-                () = self.queue.another_look() => {}
+                _ = looks.changed() => {}
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }

@@ -156,7 +156,10 @@ pub fn commit(prepared: Prepared) {
     match prepared.0 {
         Change::None => {}
         Change::Off => HUB.tracer.store(None),
-        Change::On(tracer) => HUB.tracer.store(Some(tracer)),
+        Change::On(tracer) => {
+            HUB.last.store(Some(Arc::clone(&tracer)));
+            HUB.tracer.store(Some(tracer));
+        }
     }
     HUB.queue.look_again();
 }
@@ -184,6 +187,7 @@ impl Drop for Guard {
 #[derive(Default)]
 struct Hub {
     tracer: Arc<ArcSwapOption<Tracer>>,
+    last: Arc<ArcSwapOption<Tracer>>,
     queue: Arc<Queue>,
     metrics: Metrics,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -215,6 +219,7 @@ impl Hub {
         if thread.is_none() {
             let exporter = Exporter {
                 tracer: Arc::clone(&self.tracer),
+                last: Arc::clone(&self.last),
                 queue: Arc::clone(&self.queue),
                 metrics: self.metrics.clone(),
             };

@@ -7,7 +7,7 @@ use super::otlp::Span;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Spans that are sent together, at most.
 pub(super) const BATCH_SPANS_MAX: usize = 512;
@@ -18,7 +18,7 @@ pub(super) struct Queue {
     /// There is something to send, or to stop.
     changed: Notify,
     /// The settings are others: what waits for its next attempt need not wait.
-    looked: Notify,
+    looks: watch::Sender<()>,
     stopping: Notify,
 }
 
@@ -88,12 +88,12 @@ impl Queue {
     }
 
     pub fn look_again(&self) {
-        self.looked.notify_one();
+        self.looks.send_replace(());
     }
 
-    /// Until there is a reason to try again at once.
-    pub async fn another_look(&self) {
-        self.looked.notified().await;
+    /// Changes when there is a reason to try again at once.
+    pub fn looks(&self) -> watch::Receiver<()> {
+        self.looks.subscribe()
     }
 
     /// The state is whole after every statement, so a panic elsewhere leaves nothing to repair.

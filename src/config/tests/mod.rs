@@ -6,6 +6,7 @@ mod changes;
 mod credentials;
 mod refusals;
 mod secrets;
+mod tracing;
 
 use super::*;
 use std::path::PathBuf;
