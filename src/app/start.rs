@@ -161,6 +161,7 @@ impl Bound {
         let mut metrics = Metrics::new();
         reload_metrics.register(metrics.registry_mut(), Arc::clone(&tls));
         media.metrics().register(metrics.registry_mut());
+        media.port_metrics().register(metrics.registry_mut());
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
         service.metrics().register(metrics.registry_mut());
