@@ -73,7 +73,7 @@ pub(super) struct PendingTunnel {
     pub(super) host: String,
     pub(super) path: String,
     pub(super) idle: Duration,
-    pub(super) trace: Option<traced::Tunnel>,
+    pub(super) trace: Option<Box<traced::Tunnel>>,
 }
 
 /// One of the WebSockets that may be open at once.
@@ -159,7 +159,7 @@ struct TunnelRecord {
     open: Arc<OpenTunnel>,
     end: End,
     permit: TunnelPermit,
-    trace: Option<traced::Tunnel>,
+    trace: Option<Box<traced::Tunnel>>,
 }
 
 impl Drop for TunnelRecord {

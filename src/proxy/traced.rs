@@ -118,14 +118,14 @@ impl Trace {
     }
 
     /// The WebSocket that this request has become.
-    pub(super) fn tunnel(self: &Rc<Self>, route: &Route) -> Tunnel {
-        Tunnel {
+    pub(super) fn tunnel(self: &Rc<Self>, route: &Route) -> Box<Tunnel> {
+        Box::new(Tunnel {
             context: self.tracer.below(&self.context.as_parent()),
             begun: clock::now(),
             host: route.host.clone(),
             port: route.port,
             request: Rc::clone(self),
-        }
+        })
     }
 
     pub(super) fn end(&self, ended: &Ended) {

@@ -118,7 +118,7 @@ fn a_key_that_is_sent_in_the_clear_is_warned_about() {
     let warned = |text: &str| {
         let loaded = lines(text).unwrap_or_else(|report| panic!("{report}"));
         let mut warnings = loaded.warnings.iter();
-        warnings.any(|warning| warning.message.contains("tracing.headers"))
+        warnings.any(|warning| warning.message.contains("sent without TLS"))
     };
     let key = "headers = { authorization = \"file:key\" }";
     assert!(warned(&format!(
