@@ -61,6 +61,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "io",
             "listen",
             "proxy",
+            "spans",
             "sys",
             "tls",
             "turn",
