@@ -98,6 +98,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("proxy", &["limits", "spans", "sys"]),
     ("admin", &["metrics", "sys"]), // what it asks of the others it asks by a trait
     ("turn", &["limits", "quality", "stun"]),
+    ("quality", &["stun"]),
     ("tls", &["sys"]),
     ("spans", &["sys", "telemetry", "tls"]),
     ("metrics", &["sys"]),

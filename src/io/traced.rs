@@ -1,6 +1,7 @@
 //! An allocation as a span, told of when it has ended: its transport, what it relayed, and why it ended.
 
 use crate::addr::{Family, Transport};
+use crate::quality::Side;
 use crate::spans::{self, Kind, Times};
 use crate::sys::clock;
 use crate::turn::AllocationEnd;
@@ -33,6 +34,18 @@ pub(super) fn allocation(end: &AllocationEnd) {
     span.whole("relayd.turn.to_client_packets", end.to_client_packets);
     span.whole("relayd.turn.to_client_bytes", end.to_client_bytes);
     span.text("relayd.turn.end", end.reason.label());
+    if let Some(quality) = &end.quality {
+        let [client, peer] = [Side::Client, Side::Peer].map(|side| quality.side(side));
+        span.number("relayd.quality.client.loss_ratio", client.loss_ratio());
+        span.number("relayd.quality.client.jitter_ms", client.jitter_ms());
+        span.number(
+            "relayd.quality.client.round_trip_ms",
+            client.round_trip_ms(),
+        );
+        span.number("relayd.quality.peer.loss_ratio", peer.loss_ratio());
+        span.number("relayd.quality.peer.jitter_ms", peer.jitter_ms());
+        span.number("relayd.quality.peer.round_trip_ms", peer.round_trip_ms());
+    }
     tracer.finish(span);
 }
 
