@@ -18,6 +18,7 @@ mod watchdog;
 use crate::config::Config;
 use crate::io;
 use crate::secret::Secret;
+use crate::spans;
 use crate::sys::inherit::{Inherited, Variables};
 use crate::systemd::Manager;
 use crate::telemetry;
@@ -70,6 +71,8 @@ fn run(config: Config, source: Source, mut former: Option<Former>) -> anyhow::Re
             .context("socket activation (LISTEN_FDS)")?,
     };
     let log = Arc::new(telemetry::init(&config.log).context("cannot set up the log")?);
+    // Dropped before the log: what it cannot send it says there.
+    let _spans = spans::init(&config.spans).context("cannot set up [tracing]")?;
     let manager = Rc::new(Manager::new(
         |name| std::env::var_os(name),
         std::process::id(),

@@ -26,6 +26,7 @@ pub mod proxy;
 pub mod quality;
 pub mod secret;
 pub mod snippet;
+pub mod spans;
 pub mod stun;
 pub mod sys;
 pub mod systemd;

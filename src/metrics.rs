@@ -3,6 +3,8 @@
 //! Names are whole (`relayd_<part>_<thing>_<unit>`), so a part can be read without this file. Here are only the build
 //! information and what the kernel knows about the process, under the names that Prometheus dashboards expect.
 
+mod plain;
+
 use crate::sys::{clock, cpu};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -16,6 +18,9 @@ use std::fs;
 
 /// Media type of [`Metrics::encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Media type of [`Metrics::encode_plain`]'s text.
+pub const PLAIN_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[derive(Debug)]
 pub struct Metrics {
@@ -38,6 +43,11 @@ impl Metrics {
     /// For the parts to register their metrics, before the first scrape.
     pub fn registry_mut(&mut self) -> &mut Registry {
         &mut self.registry
+    }
+
+    /// The same in the older Prometheus text format, for those who ask for that.
+    pub fn encode_plain(&self) -> String {
+        plain::of(&self.encode())
     }
 
     /// All metrics in the OpenMetrics text format.

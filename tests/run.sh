@@ -88,7 +88,7 @@ install_packages() {
     local wanted=() commands=(
         turnutils_uclient:coturn nginx:nginx-light chromium:chromium firefox-esr:firefox-esr h2load:nghttp2-client certutil:libnss3-tools pebble:pebble
         ip:iproute2 unshare:util-linux setpriv:util-linux systemd-analyze:systemd openssl:openssl git:git cc:gcc python3:python3-minimal
-        mmdebstrap:mmdebstrap setcap:libcap2-bin strip:binutils dpkg-shlibdeps:dpkg-dev xz:xz-utils
+        mmdebstrap:mmdebstrap setcap:libcap2-bin strip:binutils dpkg-shlibdeps:dpkg-dev xz:xz-utils promtool:prometheus
     )
     local entry
     for entry in "${commands[@]}"; do
@@ -102,7 +102,7 @@ install_packages() {
     echo "== installing ${wanted[*]}"
     local root=()
     [ "$(id -u)" -eq 0 ] || root=(sudo)
-    # coturn and nginx must not start as services: the tests start their own.
+    # coturn, nginx and prometheus must not start as services: the tests start their own, and of the last use promtool alone.
     local policy=/usr/sbin/policy-rc.d made=no
     if [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null
@@ -139,7 +139,7 @@ print_versions() {
     for package in playwright-core puppeteer-core ws; do
         echo "$package $(node -p "require('./tests/browser/node_modules/$package/package.json').version")"
     done
-    local debian=(coturn nginx-light chromium firefox-esr nghttp2-client libnss3-tools pebble iproute2 openssl)
+    local debian=(coturn nginx-light chromium firefox-esr nghttp2-client libnss3-tools pebble prometheus iproute2 openssl)
     dpkg-query -W -f '${Package} ${Version}\n' "${debian[@]}" 2>/dev/null || true
 }
 

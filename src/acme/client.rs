@@ -6,6 +6,7 @@
 //! Absent: proxies, redirects (RFC 8555 knows none), cookies, keep-alive.
 
 use super::schedule::RETRY_AFTER_MAX_S;
+use crate::tls::{RootsError, client_config};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
@@ -13,13 +14,12 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -65,21 +65,6 @@ pub enum FetchError {
     Timeout { host: String },
 }
 
-/// The authority's own CA file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RootsError {
-    #[error("cannot read the CA file {}", path.display())]
-    Read {
-        path: PathBuf,
-        source: rustls::pki_types::pem::Error,
-    },
-    #[error("a certificate of the CA file {} cannot be used", path.display())]
-    Unusable {
-        path: PathBuf,
-        source: rustls::Error,
-    },
-}
-
 /// Shared by all requests of an attempt.
 #[derive(Clone)]
 pub struct Client {
@@ -90,31 +75,8 @@ pub struct Client {
 impl Client {
     /// Trusts the public authorities and those of `ca_file`.
     pub fn new(ca_file: Option<&Path>) -> Result<Self, RootsError> {
-        let mut roots = RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        };
-        if let Some(path) = ca_file {
-            let read = |source| RootsError::Read {
-                path: path.to_owned(),
-                source,
-            };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(read)? {
-                let added = roots.add(certificate.map_err(read)?);
-                added.map_err(|source| RootsError::Unusable {
-                    path: path.to_owned(),
-                    source,
-                })?;
-            }
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("aws-lc-rs speaks TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
-            tls: Arc::new(tls),
+            tls: client_config(ca_file)?,
             retry_after: Arc::default(),
         })
     }

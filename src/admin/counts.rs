@@ -4,6 +4,7 @@ use super::access::Judgement;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::fmt::{self, Write};
 
@@ -36,11 +37,17 @@ impl EncodeLabelValue for Judgement {
 pub struct Counts {
     requests: Family<RequestLabels, Counter>,
     token_failures: Family<ReasonLabel, Counter>,
+    /// As `/readyz` answers; looked at when somebody scrapes.
+    pub(super) ready: Gauge,
 }
 
 impl Counts {
     /// Counters get `_total` appended when they are written.
     pub fn register(&self, registry: &mut Registry) {
+        for reason in [Judgement::Missing, Judgement::Wrong, Judgement::Limited] {
+            // So that the first of each is a rise and not an appearance.
+            drop(self.token_failures.get_or_create(&ReasonLabel { reason }));
+        }
         registry.register(
             "relayd_admin_requests",
             "Requests to the admin listener, by route, method and status",
@@ -50,6 +57,11 @@ impl Counts {
             "relayd_admin_token_failures",
             "Requests to the admin listener without the right token, by reason",
             self.token_failures.clone(),
+        );
+        registry.register(
+            "relayd_ready",
+            "Whether this server takes new calls: 1 unless it starts or drains",
+            self.ready.clone(),
         );
     }
 

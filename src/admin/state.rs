@@ -209,6 +209,11 @@ impl AdminState {
     }
 
     /// Whether the server is ready, and what says so, with the listeners' addresses.
+    pub(super) fn note_readiness(&self) {
+        let (ready, _) = self.readiness();
+        self.counts.ready.set(i64::from(ready));
+    }
+
     pub(super) fn readiness(&self) -> (bool, impl Serialize + use<>) {
         let (ready, state, addresses) = match self.phase().clone() {
             Phase::Starting => (false, "starting", None),

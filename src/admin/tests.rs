@@ -61,6 +61,41 @@ fn metrics_are_openmetrics_text() {
 }
 
 #[test]
+fn a_scraper_that_names_plain_text_alone_gets_the_older_format() {
+    let server = Server::start();
+    let asked = |accept: &str| {
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n");
+        server.send(request.as_bytes())
+    };
+    for accept in [
+        "text/plain",
+        "text/plain;version=0.0.4;q=1,*/*;q=0.1",
+        "Text/Plain; version=0.0.4",
+    ] {
+        let response = asked(accept);
+        assert!(
+            response.head.contains("text/plain; version=0.0.4"),
+            "{}",
+            response.head
+        );
+        assert!(
+            response.body.contains("# TYPE relayd_build_info gauge\n"),
+            "{}",
+            response.body
+        );
+        assert!(!response.body.contains("# EOF") && !response.body.contains("# UNIT"));
+    }
+    // What Prometheus itself says.
+    for accept in [
+        "*/*",
+        "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+    ] {
+        assert!(asked(accept).body.ends_with("# EOF\n"), "{accept}");
+    }
+}
+
+#[test]
 fn head_has_the_length_and_no_body() {
     let server = Server::start();
     let response = server.send(b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");

@@ -29,7 +29,7 @@ use crate::sys::inherit::Inherited;
 use crate::sys::limits::{self, Capacity};
 use crate::sys::rng::SystemRng;
 use crate::tls::CertificateSource;
-use crate::{external_ip, telemetry, tls, turn};
+use crate::{external_ip, spans, telemetry, tls, turn};
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use std::fmt;
@@ -161,11 +161,13 @@ impl Bound {
         let mut metrics = Metrics::new();
         reload_metrics.register(metrics.registry_mut(), Arc::clone(&tls));
         media.metrics().register(metrics.registry_mut());
+        media.port_metrics().register(metrics.registry_mut());
         listen_shared.metrics.register(metrics.registry_mut());
         self.proxy.metrics().register(metrics.registry_mut());
         service.metrics().register(metrics.registry_mut());
         upgrades.register(metrics.registry_mut());
         telemetry::register_metrics(metrics.registry_mut());
+        spans::register_metrics(metrics.registry_mut());
         if self.config.admin.coturn_metrics {
             media.coturn_metrics().register(metrics.registry_mut());
         }

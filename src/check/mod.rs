@@ -9,6 +9,7 @@ use crate::addr::Family;
 use crate::config::{Config, Loaded, Machine, Problem, Report, show_duration, show_size};
 use crate::credentials::{self, JwtKey};
 use crate::proxy::allowlist::lines;
+use crate::spans;
 use crate::sys::limits;
 use crate::tls::{self, CertificateSource, Inspection};
 use crate::turn;
@@ -18,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Everything that `relayd check` prints.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outcome {
     /// The file as it was named, or what stands for it.
     pub source: String,
@@ -31,7 +32,7 @@ pub struct Outcome {
 }
 
 /// What the server would do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
     pub domain: String,
     pub listeners: Vec<Listener>,
@@ -49,6 +50,8 @@ pub struct Plan {
     pub admin: Option<SocketAddr>,
     pub workers: usize,
     pub drain_timeout: String,
+    /// Where spans go, if they are on.
+    pub tracing: Option<Tracing>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -165,6 +168,15 @@ pub struct Proxy {
     pub test_page: bool,
 }
 
+/// Spans for OpenTelemetry.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tracing {
+    pub endpoint: String,
+    pub sample_ratio: f64,
+    /// Upstreams get `traceparent`.
+    pub propagate: bool,
+}
+
 /// The verdict on one `--peer`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PeerVerdict {
@@ -234,8 +246,18 @@ impl Plan {
             admin: config.admin.listen,
             workers: config.io.workers,
             drain_timeout: show_duration(config.drain_timeout),
+            tracing: tracing(&config.spans),
         }
     }
+}
+
+fn tracing(settings: &spans::Settings) -> Option<Tracing> {
+    let endpoint = settings.endpoint.as_ref()?;
+    Some(Tracing {
+        endpoint: endpoint.to_string(),
+        sample_ratio: settings.sample_ratio,
+        propagate: settings.propagate,
+    })
 }
 
 fn endpoint(settings: &credentials::Settings) -> Option<Endpoint> {

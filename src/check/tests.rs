@@ -187,3 +187,21 @@ fn machine() -> Machine {
         unix_s: 1_700_000_000,
     }
 }
+
+#[test]
+fn where_spans_go_is_told_where_they_are_on() {
+    let with = |lines: &str| plan(&format!("{FULL}[tracing]\n{lines}\n")).to_string();
+    assert!(!with("").contains("spans"));
+    let on = "endpoint = \"http://127.0.0.1:4318\"\nsample_ratio = 0.1";
+    assert!(
+        with(on).contains("\n  spans: 10 % to http://127.0.0.1:4318\n"),
+        "{}",
+        with(on)
+    );
+    let telling = format!("{on}\npropagate = true");
+    assert!(
+        with(&telling).contains("4318; upstreams get traceparent\n"),
+        "{}",
+        with(&telling)
+    );
+}

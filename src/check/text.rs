@@ -49,6 +49,19 @@ impl fmt::Display for Plan {
             Some(addr) => writeln!(f, "  health and metrics: http://{addr}/metrics")?,
             None => writeln!(f, "  health and metrics: off")?,
         }
+        if let Some(tracing) = &self.tracing {
+            let percent = tracing.sample_ratio * 100.0;
+            write!(f, "  spans: {percent} % to {}", tracing.endpoint)?;
+            writeln!(
+                f,
+                "{}",
+                if tracing.propagate {
+                    "; upstreams get traceparent"
+                } else {
+                    ""
+                }
+            )?;
+        }
         writeln!(f, "  media workers: {}", self.workers)?;
         write!(f, "  on SIGTERM calls may go on for {}", self.drain_timeout)
     }

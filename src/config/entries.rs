@@ -95,6 +95,7 @@ fn entries(config: &Config) -> Vec<(&'static str, Value)> {
     entries.push(("log.format", text(format)));
     entries.push(("log.level", text(&config.log.level)));
     entries.push(("log.privacy", text(config.log.privacy)));
+    entries.extend(tracing(config));
     entries
 }
 
@@ -372,6 +373,27 @@ fn credentials(config: &Config) -> Vec<(&'static str, Value)> {
             "credentials.requests_per_second_per_address",
             text(settings.requests_per_s_per_address),
         ),
+    ]
+}
+
+fn tracing(config: &Config) -> Vec<(&'static str, Value)> {
+    let spans = &config.spans;
+    let endpoint = spans.endpoint.as_ref().map(ToString::to_string);
+    let headers = spans.headers.iter();
+    let headers = headers.map(|(name, value)| (name.to_string(), value.clone()));
+    let ca_file = spans.ca_file.as_ref().map(|path| path.display());
+    vec![
+        (
+            "tracing.endpoint",
+            text(endpoint.as_deref().unwrap_or("off")),
+        ),
+        ("tracing.service_name", text(&spans.service_name)),
+        ("tracing.sample_ratio", text(spans.sample_ratio)),
+        ("tracing.propagate", text(spans.propagate)),
+        ("tracing.headers", Value::Named(headers.collect())),
+        ("tracing.ca_file", optional(ca_file.as_ref())),
+        ("tracing.timeout", duration(spans.timeout)),
+        ("tracing.queue_spans", text(spans.queue_spans)),
     ]
 }
 

@@ -30,7 +30,7 @@ pub use report::{Place, Problem, Report, Severity};
 pub use shown::{Origin, Shown, ShownValue};
 pub use values::{show_duration, show_size};
 
-use crate::{acme, admin, credentials, io, listen, proxy, telemetry, tls, turn};
+use crate::{acme, admin, credentials, io, listen, proxy, spans, telemetry, tls, turn};
 use section::{Reader, Table};
 use source::Source;
 use std::net::SocketAddr;
@@ -75,6 +75,8 @@ pub struct Config {
     pub credentials: credentials::Settings,
     pub admin: admin::Settings,
     pub log: telemetry::Settings,
+    /// `[tracing]`.
+    pub spans: spans::Settings,
     /// The same as it is shown to the operator.
     pub shown: Shown,
 }
@@ -267,12 +269,14 @@ struct Parts {
     credentials: read::credentials::Credentials,
     admin: read::admin::Admin,
     log: telemetry::Settings,
+    spans: spans::Settings,
 }
 
 impl Parts {
     fn read(root: &Table<'_>, around: &Surroundings<'_>) -> Self {
         let server = read::server::read(&root.table("server"), around);
         let tls = read::tls::read(&root.table("tls"), &server.domain, around);
+        let log = read::log::read(&root.table("log"), around);
         Self {
             server,
             listen: read::listen::read(&root.table("listen")),
@@ -281,7 +285,8 @@ impl Parts {
             proxy: read::proxy::read(&root.table("proxy"), around),
             credentials: read::credentials::read(&root.table("credentials"), around),
             admin: read::admin::read(&root.table("admin"), around),
-            log: read::log::read(&root.table("log"), around),
+            spans: read::tracing::read(&root.table("tracing"), around, log.privacy),
+            log,
         }
     }
 
@@ -353,6 +358,7 @@ impl Parts {
                 coturn_metrics: self.admin.coturn_metrics,
             },
             log: self.log,
+            spans: self.spans,
             shown: Shown::default(),
         }
     }

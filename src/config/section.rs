@@ -483,6 +483,14 @@ impl<'r> Item<'r> {
         i64::from_str_radix(integer.as_str(), integer.radix()).ok()
     }
 
+    /// The value if it is a number, with a decimal point or without.
+    pub fn maybe_number(&self) -> Option<f64> {
+        match self.value {
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            _ => self.maybe_integer().map(|number| number as f64),
+        }
+    }
+
     pub fn boolean(&self) -> Result<bool, Wrong> {
         match self.value {
             DeValue::Boolean(value) => Ok(*value),

@@ -141,7 +141,7 @@ impl<'t> Source<'t> {
 }
 
 /// Words in a key or table name that make its values secret.
-const SECRET_WORDS: [&str; 9] = [
+const SECRET_WORDS: [&str; 10] = [
     "user",
     "secret",
     "pass",
@@ -151,6 +151,7 @@ const SECRET_WORDS: [&str; 9] = [
     "hs256",
     "account_key",
     "hmac",
+    "headers",
 ];
 
 pub(super) fn speaks_of_secrets(name: &str) -> bool {

@@ -194,6 +194,21 @@ pub(super) fn integer(range: RangeInclusive<u32>) -> impl Fn(&Item<'_>) -> Resul
     }
 }
 
+/// 0 to 1.
+pub(super) fn ratio(item: &Item<'_>) -> Result<f64, Wrong> {
+    const ACCEPTED: &str = "a number from 0 to 1, such as 0.1";
+    let number = item
+        .maybe_number()
+        .ok_or_else(|| item.wrong_type(ACCEPTED))?;
+    match (0.0..=1.0).contains(&number) {
+        true => Ok(number),
+        false => Err(Wrong::new(
+            "is out of range",
+            format!("accepted: {ACCEPTED}"),
+        )),
+    }
+}
+
 /// A listener's address.
 pub(super) fn socket_addr(item: &Item<'_>) -> Result<SocketAddr, Wrong> {
     if let Some(port) = item.maybe_integer() {

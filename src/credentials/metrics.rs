@@ -19,6 +19,10 @@ pub struct Metrics {
 impl Metrics {
     /// Counters get `_total` appended when they are written.
     pub fn register(&self, registry: &mut Registry) {
+        for result in Outcome::ALL.iter().copied() {
+            // So that the first of each is a rise and not an appearance.
+            drop(self.requests.get_or_create(&ResultLabel { result }));
+        }
         registry.register(
             "relayd_credentials_requests",
             "Requests for time-limited credentials, by result",

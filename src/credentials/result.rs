@@ -15,7 +15,6 @@ macro_rules! outcomes {
         }
 
         impl Outcome {
-            #[cfg(test)]
             pub(super) const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             pub fn status(self) -> StatusCode {

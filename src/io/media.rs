@@ -12,6 +12,7 @@ use crate::io::listener;
 use crate::io::listeners::{Change, GroupId, StreamSettings};
 use crate::io::local::LocalRelays;
 use crate::io::metrics::{Metrics, WorkerNumbers, WorkerStats};
+use crate::io::port_metrics::PortMetrics;
 use crate::io::ports::{Held, PortPool, PortUse, Reservations};
 use crate::io::relay::RelayShared;
 use crate::io::worker::{self, Worker};
@@ -475,6 +476,10 @@ impl MediaHandle {
     /// The ports of each address that a relay has been bound to since the start.
     pub fn relay_ports(&self) -> Vec<PortUse> {
         self.shared.relays.ports.used()
+    }
+
+    pub fn port_metrics(&self) -> PortMetrics {
+        PortMetrics(Arc::clone(&self.shared.relays.ports))
     }
 
     pub fn metrics(&self) -> Metrics {

@@ -412,8 +412,8 @@ fn encode_requests(
     for method in Method::ALL {
         for answer in Answer::ALL {
             let number = total(counts, |(_, turn)| turn.requests(method, answer));
-            // Most of the 90 pairs never happen.
-            if number > 0 {
+            // Most of the 90 pairs never happen. Those of Allocate are watched: a first refusal is to be a rise.
+            if number > 0 || method == Method::Allocate {
                 let labels = [("method", method.label()), ("answer", answer.label())];
                 labelled_counter(&mut metric, &labels, number)?;
             }

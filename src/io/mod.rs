@@ -19,11 +19,13 @@ mod metrics;
 mod neighbours;
 mod outbox;
 mod pace;
+mod port_metrics;
 mod ports;
 mod relay;
 mod stream;
 mod streams;
 mod token;
+mod traced;
 mod worker;
 mod write_queue;
 
@@ -35,6 +37,7 @@ pub use groups::{Orders, Plan};
 pub use handover::OfferedSocket;
 pub use media::{Media, MediaHandle, OfferedReservation};
 pub use metrics::{Metrics, WorkerNumbers};
+pub use port_metrics::PortMetrics;
 pub use ports::PortUse;
 
 use crate::sys::holder::Holder;

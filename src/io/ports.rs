@@ -102,6 +102,11 @@ impl PortPool {
         Some((self.lease(ip, index), self.lease(ip, index + 1)))
     }
 
+    /// Ports of each address.
+    pub fn size(&self) -> usize {
+        usize::from(self.last - self.first) + 1
+    }
+
     /// Of each address that a port was ever asked for, in their order.
     pub fn used(&self) -> Vec<PortUse> {
         let state = lock(&self.state);

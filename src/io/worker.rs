@@ -18,6 +18,7 @@ use crate::io::relay::{RelayShared, RelaySockets};
 use crate::io::stream::{READ_LEN, StreamEnd};
 use crate::io::streams::Streams;
 use crate::io::token::{Link, Token};
+use crate::io::traced;
 use crate::quality::Side;
 use crate::sys::clock;
 use crate::sys::cpu::ThreadClock;
@@ -400,6 +401,7 @@ impl Worker {
                 }
                 Output::Ended(end) => {
                     log_end(&end);
+                    traced::allocation(&end);
                     self.tell_ended(&end);
                     self.streams.clear_allocation(end.id, self.now.instant());
                 }

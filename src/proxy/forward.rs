@@ -16,6 +16,7 @@ use super::redirect::{self, Answer, Decision, Follow};
 use super::respond::{ProxyError, respond};
 use super::route::Route;
 use super::server::{Connection, PendingTunnel, TunnelPermit};
+use super::traced::{Attempt, Trace};
 use super::upstream::{Connect, Upgraded, Upstream};
 use super::upstreams::Came;
 use super::{Compiled, Local, cookies};
@@ -51,7 +52,10 @@ pub(super) async fn answer(
         &local.proxy.counts,
         under_way,
     ));
+    let trace = Trace::begin(&parts, &connection.info, &compiled.settings);
+    record.trace.clone_from(&trace);
     let exchange = Exchange {
+        trace,
         local: &local,
         compiled: &compiled,
         connection: &connection,
@@ -59,6 +63,7 @@ pub(super) async fn answer(
         parts: &parts,
     };
     let answered = exchange.run(body, &mut record).await;
+    record.refused = answered.as_ref().err().copied();
     let mut response = answered.unwrap_or_else(|error| exchange.refuse(error));
     record.status = response.status().as_u16();
     exchange.settle_connection(&mut response);
@@ -74,6 +79,7 @@ struct Exchange<'a> {
     connection: &'a Connection,
     parts: &'a request::Parts,
     origin: Origin,
+    trace: Option<Rc<Trace>>,
 }
 
 impl Exchange<'_> {
@@ -389,11 +395,16 @@ impl Journey<'_> {
         let upstream = self.exchange.upstream();
         let mut connect = Connect::PooledOrFresh;
         loop {
-            let request = self.request(body)?;
-            let unanswered = match upstream
+            let mut attempt = self.attempt();
+            let request = self.request(body, attempt.as_ref())?;
+            let sent = upstream
                 .send(self.route(), request, &self.upload, connect)
-                .await
-            {
+                .await;
+            if let Some(attempt) = &mut attempt {
+                let status = sent.as_ref().map(|(answer, _)| answer.status());
+                attempt.settle(status.map_err(|unanswered| unanswered.error));
+            }
+            let unanswered = match sent {
                 Ok(answer) => return Ok(answer),
                 Err(unanswered) => unanswered,
             };
@@ -420,12 +431,19 @@ impl Journey<'_> {
         unused: &mut Option<TunnelPermit>,
     ) -> Result<Arrived, ProxyError> {
         let exchange = self.exchange;
-        let request = self.request(body)?;
+        let mut attempt = self.attempt();
+        let request = self.request(body, attempt.as_ref())?;
         let route = self.route();
         let upgraded = exchange
             .upstream()
             .upgrade(route, request, &self.upload)
-            .await?;
+            .await;
+        if let Some(attempt) = &mut attempt {
+            let status = upgraded.as_ref().map(Upgraded::status);
+            attempt.settle(status.map_err(|error| *error));
+        }
+        drop(attempt);
+        let upgraded = upgraded?;
         let (head, upstream, socket) = match upgraded {
             Upgraded::Switched(head, upstream, socket) => (head, upstream, socket),
             Upgraded::Declined(response, lease) => {
@@ -443,6 +461,7 @@ impl Journey<'_> {
             host: route.authority(),
             path: without_query(&route.path_and_query).to_owned(),
             idle: exchange.compiled.settings.timeouts.tunnel_idle,
+            trace: exchange.trace.as_ref().map(|trace| trace.tunnel(route)),
         }));
         let mut response = Response::new(ResponseBody::own(Bytes::new()));
         *response.status_mut() = head.status;
@@ -451,8 +470,17 @@ impl Journey<'_> {
         Ok(Arrived::Tunnel(response))
     }
 
+    fn attempt(&self) -> Option<Attempt> {
+        let trace = self.exchange.trace.as_ref()?;
+        Some(trace.attempt(self.route(), self.method()))
+    }
+
     /// The request as it goes to the route that is next.
-    fn request(&self, body: RequestBody) -> Result<Request<RequestBody>, ProxyError> {
+    fn request(
+        &self,
+        body: RequestBody,
+        attempt: Option<&Attempt>,
+    ) -> Result<Request<RequestBody>, ProxyError> {
         let Exchange {
             parts, compiled, ..
         } = self.exchange;
@@ -460,6 +488,9 @@ impl Journey<'_> {
             headers::to_upstream(parts, &self.first, self.client, &compiled.settings)?;
         for follow in &self.follows {
             follow.adjust(&mut to_upstream);
+        }
+        if let Some(attempt) = attempt {
+            attempt.tell_upstream(&mut to_upstream);
         }
         frame(&mut to_upstream, &parts.headers, &body);
         let path_and_query = PathAndQuery::try_from(self.route().path_and_query.as_str())

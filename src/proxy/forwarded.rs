@@ -16,7 +16,7 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 /// Sets the five headers in `to_upstream`, a copy of the client's headers.
 pub fn set(to_upstream: &mut HeaderMap, client: &ClientInfo, trusted: &[IpNet]) {
     let ip = client.ip.to_canonical();
-    let trusted = trusted.iter().any(|net| net.contains(&ip));
+    let trusted = is_trusted(ip, trusted);
     let proto = match client.tls {
         true => "https",
         false => "http",
@@ -44,9 +44,13 @@ pub fn set(to_upstream: &mut HeaderMap, client: &ClientInfo, trusted: &[IpNet]) 
     });
 }
 
+/// `ip` is canonical.
+pub fn is_trusted(ip: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&ip))
+}
+
 /// The client's own address: behind trusted peers, the last of X-Forwarded-For that is none of theirs.
 pub fn client_ip(from_client: &HeaderMap, client: &ClientInfo, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
     let mut ip = client.ip.to_canonical();
     let lines = from_client.get_all(X_FORWARDED_FOR).iter().rev();
     let entries = lines.flat_map(|line| line.as_bytes().rsplit(|b| *b == b','));
@@ -55,7 +59,7 @@ pub fn client_ip(from_client: &HeaderMap, client: &ClientInfo, trusted: &[IpNet]
             .map(str::trim)
             .unwrap_or_default();
         match entry.parse::<IpAddr>() {
-            Ok(before) if is_trusted(&ip) => ip = before.to_canonical(),
+            Ok(before) if is_trusted(ip, trusted) => ip = before.to_canonical(),
             Ok(_) | Err(_) => break,
         }
     }

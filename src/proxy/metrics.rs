@@ -92,7 +92,7 @@ impl RequestKind {
         Self::Refused,
     ];
 
-    fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         match self {
             Self::Host => "host",
             Self::Prefix => "prefix",
@@ -117,6 +117,8 @@ pub(super) enum ClientFault {
 }
 
 impl ClientFault {
+    const ALL: [Self; 3] = [Self::Malformed, Self::TimedOut, Self::BrokenOff];
+
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -219,6 +221,24 @@ pub struct Totals {
 }
 
 impl Metrics {
+    /// So that the first of each kind is a rise and not an appearance.
+    fn declare(&self) {
+        for kind in RequestKind::ALL {
+            for status in StatusClass::ALL {
+                drop(self.requests.get_or_create(&RequestLabels { kind, status }));
+            }
+        }
+        for reason in ProxyError::ALL.iter().copied() {
+            drop(self.errors.get_or_create(&ErrorLabel { reason }));
+        }
+        for reason in ClientFault::ALL {
+            drop(self.client_faults.get_or_create(&FaultLabel { reason }));
+        }
+        for reason in End::ALL {
+            drop(self.tunnel_ends.get_or_create(&EndLabel { reason }));
+        }
+    }
+
     pub fn totals(&self) -> Totals {
         let answers = |status| {
             let of = |kind| self.requests.get(&RequestLabels { kind, status });
@@ -237,6 +257,7 @@ impl Metrics {
 
     /// Counters get `_total` appended when they are written.
     pub fn register(&self, registry: &mut Registry) {
+        self.declare();
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(name, help, counter.clone());
         };

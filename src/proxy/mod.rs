@@ -32,6 +32,7 @@ pub mod respond;
 pub mod route;
 mod server;
 mod timer;
+mod traced;
 mod tunnel;
 mod upstream;
 mod upstreams;

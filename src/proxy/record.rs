@@ -3,6 +3,8 @@
 use super::body::{BodyError, Counts, Upload};
 use super::guard::UnderWay;
 use super::metrics::{RequestKind, RequestLabels, StatusClass};
+use super::respond::ProxyError;
+use super::traced::{Ended, Trace};
 use http::Method;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -44,6 +46,10 @@ pub(super) struct Record {
     /// From the request's head to the head of the upstream's answer, redirects included.
     pub(super) upstream: Option<Duration>,
     pub(super) upload: Option<Rc<Upload>>,
+    /// The answer was made here, and why.
+    pub(super) refused: Option<ProxyError>,
+    /// Where spans are on.
+    pub(super) trace: Option<Rc<Trace>>,
     started: Instant,
     bytes: u64,
     outcome: Outcome,
@@ -68,6 +74,8 @@ impl Record {
             status: NO_ANSWER,
             upstream: None,
             upload: None,
+            refused: None,
+            trace: None,
             started: Instant::now(),
             bytes: 0,
             outcome: Outcome::Abandoned,
@@ -124,5 +132,18 @@ impl Drop for Record {
             end = self.outcome.label(),
             "request"
         );
+        if let Some(trace) = &self.trace {
+            trace.end(&Ended {
+                kind: self.kind,
+                status: (self.status != NO_ANSWER || self.upstream.is_some())
+                    .then_some(self.status),
+                refused: self.refused,
+                end: self.outcome.label(),
+                gone: self.outcome == Outcome::Abandoned,
+                broken: self.outcome == Outcome::Broken,
+                request_bytes: sent,
+                response_bytes: self.bytes,
+            });
+        }
     }
 }

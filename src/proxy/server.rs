@@ -10,6 +10,7 @@ use super::metrics::{ClientFault, EndLabel, FaultLabel};
 use super::open_tunnels::OpenTunnel;
 use super::pool::Socket;
 use super::timer::Deadline;
+use super::traced;
 use super::tunnel::{self, End, Side};
 use super::{Compiled, ConnectionInfo, Local, Proxy, connect};
 use http::{Request, Response};
@@ -72,6 +73,7 @@ pub(super) struct PendingTunnel {
     pub(super) host: String,
     pub(super) path: String,
     pub(super) idle: Duration,
+    pub(super) trace: Option<Box<traced::Tunnel>>,
 }
 
 /// One of the WebSockets that may be open at once.
@@ -139,12 +141,14 @@ where
         host,
         path,
         idle,
+        trace,
     } = tunnel;
     permit.0.counts.tunnels.inc();
     let mut record = TunnelRecord {
         open: permit.0.open_tunnels.open(info.client, host, path),
         end: End::Stopped,
         permit,
+        trace,
     };
     record.end = tunnel::run(client, upstream, idle, &record.open).await;
     drop(socket);
@@ -155,6 +159,7 @@ struct TunnelRecord {
     open: Arc<OpenTunnel>,
     end: End,
     permit: TunnelPermit,
+    trace: Option<Box<traced::Tunnel>>,
 }
 
 impl Drop for TunnelRecord {
@@ -178,6 +183,9 @@ impl Drop for TunnelRecord {
             end = self.end.label(),
             "tunnel"
         );
+        if let Some(trace) = &self.trace {
+            trace.end(self.end, to_upstream, to_client);
+        }
     }
 }
 

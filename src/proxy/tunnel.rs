@@ -48,6 +48,16 @@ pub(super) enum End {
 }
 
 impl End {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Client,
+        Self::Upstream,
+        Self::ClientError,
+        Self::UpstreamError,
+        Self::Idle,
+        Self::Revoked,
+        Self::Stopped,
+    ];
+
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Client => "client closed",

@@ -61,6 +61,15 @@ pub(super) enum Upgraded {
     Declined(Response<Incoming>, Lease),
 }
 
+impl Upgraded {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Switched(head, _, _) => head.status,
+            Self::Declined(response, _) => response.status(),
+        }
+    }
+}
+
 /// What a request to an upstream needs.
 pub(super) struct Upstream<'a> {
     pub(super) compiled: &'a Compiled,

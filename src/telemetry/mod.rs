@@ -26,6 +26,7 @@ use arc_swap::ArcSwap;
 use fold::Folds;
 use layer::{Events, Rules};
 use metrics::Metrics;
+pub use privacy::attribute;
 use prometheus_client::registry::Registry as MetricRegistry;
 use queue::{Item, Queue};
 use std::fmt;

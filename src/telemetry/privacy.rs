@@ -4,6 +4,8 @@
 //! - With `log.privacy`, lines of `info` and above have neither user names nor clients' addresses, whatever the level:
 //!   of their fields only those pass that are known here to hold no such thing.
 //!
+//! - The attributes of spans go to a collector by the same rules, under the names of OpenTelemetry.
+//!
 //! A test reads every `info!`, `warn!` and `error!` of the code base: each field must have its class here, and the
 //! message must be fixed text, so that nothing is said past this module.
 
@@ -118,6 +120,38 @@ pub(super) fn class(field: &str) -> Class {
     }
 }
 
+/// The same for the attributes of spans: HTTP's are named by OpenTelemetry's semantic conventions, relayd's own begin with
+/// its name. Sorted by class, and then by name.
+fn class_of_attribute(name: &str) -> Class {
+    match name {
+        "error.type"
+        | "http.request.method"
+        | "network.protocol.name"
+        | "network.protocol.version"
+        | "network.transport"
+        | "url.scheme" => Class::Plain,
+        "relayd.request.end"
+        | "relayd.request.kind"
+        | "relayd.tunnel.end"
+        | "relayd.turn.end"
+        | "relayd.turn.relayed_addresses"
+        | "relayd.turn.relayed_families"
+        | "relayd.turn.transport" => Class::Plain,
+        "user.name" => Class::User,
+        "client.address" => Class::Address,
+        "server.address" => Class::Host,
+        "url.path" => Class::Path,
+        _ => Class::Unknown,
+    }
+}
+
+/// A span's attribute as the collector may see it; `None` where it is left out.
+pub fn attribute(name: &str, text: String, privacy: bool) -> Option<String> {
+    let class = class_of_attribute(name);
+    debug_assert!(class != Class::Unknown, "what is {name} about?");
+    shown_as(class, text, Reader { private: privacy })
+}
+
 /// Who is told: which of these a line may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reader {
@@ -144,7 +178,11 @@ impl Reader {
 
 /// A field's text as `reader` may see it; `None` where the field is left out.
 pub(super) fn shown(field: &str, text: String, reader: Reader) -> Option<String> {
-    match class(field) {
+    shown_as(class(field), text, reader)
+}
+
+fn shown_as(class: Class, text: String, reader: Reader) -> Option<String> {
+    match class {
         Class::Plain => Some(text),
         Class::User | Class::Address | Class::Quotation | Class::Unknown => {
             (!reader.private).then_some(text)

@@ -19,12 +19,14 @@ pub mod challenge;
 mod files;
 mod inspect;
 mod managed;
+mod roots;
 mod self_signed;
 #[cfg(test)]
 mod tests;
 
 pub use inspect::{Facts, Inspection, Warning, inspect, time};
 pub use managed::examine;
+pub use roots::{RootsError, client_config};
 
 use crate::secret::Secret;
 use crate::sys::clock;

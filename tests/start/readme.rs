@@ -158,7 +158,9 @@ fn every_dotted_key_of_the_text_is_in_the_reference() {
         let Some((table, name)) = dotted.rsplit_once('.') else {
             continue;
         };
-        let known = ["server", "listen", "tls", "turn", "proxy", "admin", "log"];
+        let known = [
+            "server", "listen", "tls", "turn", "proxy", "admin", "log", "tracing",
+        ];
         let first = table.split('.').next().unwrap_or_default();
         let is_word = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
         if !known.contains(&first) || !name.split('/').all(is_word) {

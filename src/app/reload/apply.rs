@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::listen::{self, Asked, Bound, Listeners};
 use crate::sys::inherit::Inherited;
 use crate::telemetry;
-use crate::{io, proxy, tls};
+use crate::{io, proxy, spans, tls};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -28,6 +28,7 @@ pub struct Refusal {
 /// A configuration that is ready to be put in force.
 pub struct Prepared {
     lines: Option<telemetry::Prepared>,
+    spans: spans::Prepared,
     config: Config,
     certificate: Certificate,
     proxy: Option<proxy::Prepared>,
@@ -83,6 +84,7 @@ pub async fn prepare(
     let log_changed = !log.has(&config.log);
     let lines = log_changed.then(|| log.prepare(&config.log)).transpose();
     let lines = lines.map_err(refuse(Verdict::Log))?;
+    let spans = spans::prepare(&config.spans).map_err(refuse(Verdict::Tracing))?;
     let certificate =
         certificate(running, config.tls.as_ref()).map_err(refuse(Verdict::Certificate))?;
     let proxy = running.proxy.prepare_changed(&config.proxy);
@@ -93,6 +95,7 @@ pub async fn prepare(
     let udp = udp.map_err(refuse(Verdict::Listener))?;
     Ok(Prepared {
         lines,
+        spans,
         config,
         certificate,
         proxy,
@@ -172,6 +175,7 @@ pub async fn commit(
 ) {
     let Prepared {
         lines,
+        spans,
         mut config,
         certificate,
         proxy,
@@ -229,6 +233,7 @@ pub async fn commit(
     if let Some(Err(error)) = lines.map(|lines| log.commit(lines)) {
         warn!(%error, "the log goes on as it was");
     }
+    spans::commit(spans);
     let token = running.config.admin.token.as_ref();
     running.admin_state.set_token(token);
     running

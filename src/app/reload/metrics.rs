@@ -25,18 +25,21 @@ pub enum Verdict {
     Listener,
     /// The log's destination cannot be opened.
     Log,
+    /// The collector's authorities cannot be read, or nothing can send to it.
+    Tracing,
     /// A thread does not answer.
     Internal,
 }
 
 impl Verdict {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::InForce,
         Self::Configuration,
         Self::Certificate,
         Self::Proxy,
         Self::Listener,
         Self::Log,
+        Self::Tracing,
         Self::Internal,
     ];
 
@@ -48,6 +51,7 @@ impl Verdict {
             Self::Proxy => "proxy",
             Self::Listener => "listener",
             Self::Log => "log",
+            Self::Tracing => "tracing",
             Self::Internal => "internal",
         }
     }

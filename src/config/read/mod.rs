@@ -8,4 +8,5 @@ pub(super) mod log;
 pub(super) mod proxy;
 pub(super) mod server;
 pub(super) mod tls;
+pub(super) mod tracing;
 pub(super) mod turn;

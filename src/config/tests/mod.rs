@@ -6,6 +6,7 @@ mod changes;
 mod credentials;
 mod refusals;
 mod secrets;
+mod tracing;
 
 use super::*;
 use std::path::PathBuf;
@@ -105,6 +106,7 @@ fn every_known_key_is_in_the_reference_and_every_example_line_of_it_is_valid() {
     let dir = certificate_dir();
     std::fs::copy(dir.join("fullchain.pem"), dir.join("extra-roots.pem")).expect("a copy");
     std::fs::write(dir.join("admin.token"), "0123456789abcdef").expect("a file");
+    std::fs::write(dir.join("collector.authorization"), "Bearer x").expect("a file");
     parse_in(&dir, &all).unwrap_or_else(|report| panic!("{report}"));
 }
 
