@@ -23,7 +23,7 @@ mod self_signed;
 #[cfg(test)]
 mod tests;
 
-pub use inspect::{Inspection, Warning, inspect, time};
+pub use inspect::{Inspection, Warning, inspect, judge, time};
 pub use managed::examine;
 
 use crate::secret::Secret;
