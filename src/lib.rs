@@ -19,6 +19,7 @@ pub mod io;
 pub mod ip_rules;
 pub mod limits;
 pub mod listen;
+pub mod live;
 pub mod metrics;
 pub mod page;
 pub mod proxy;
