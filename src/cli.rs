@@ -5,6 +5,7 @@
 
 mod health;
 mod import;
+mod live;
 mod snippet;
 
 use crate::check::{Outcome, Peer};
@@ -67,7 +68,8 @@ struct Ports {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Report every problem of a configuration and what the server would do
+    /// Report every problem of a configuration and what the server would do; with --live, test the running one
+    #[command(after_help = live::HELP)]
     Check {
         /// Also tell whether clients may reach this peer, and by which rule; may be repeated
         #[arg(long, value_name = "ADDRESS[:PORT]")]
@@ -75,6 +77,8 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        live: live::Asked,
     },
     /// Print the commented reference configuration
     DefaultConfig,
@@ -140,7 +144,8 @@ pub fn run() -> ExitCode {
     let file = config.as_deref();
     match command {
         None => serve(file, verbose, ports),
-        Some(Command::Check { peer, json }) => check(file, ports, &peer, json),
+        Some(Command::Check { json, live, .. }) if live.live => live::run(file, ports, live, json),
+        Some(Command::Check { peer, json, .. }) => check(file, ports, &peer, json),
         Some(Command::DefaultConfig) => print(config::REFERENCE.trim_end()),
         Some(Command::Credential { name, ttl, json }) => credential(file, &name, ttl, json),
         Some(Command::Snippet(arguments)) => match snippet::text(file, ports, &arguments) {

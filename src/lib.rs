@@ -20,6 +20,7 @@ pub mod ip_rules;
 pub mod latency;
 pub mod limits;
 pub mod listen;
+pub mod live;
 pub mod metrics;
 pub mod page;
 pub mod proxy;

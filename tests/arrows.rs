@@ -44,12 +44,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "first_try",
             "import",
+            "live",
             "proxy",
             "snippet",
             "sys",
             "telemetry",
             "tls",
             "turn",
+        ],
+    ),
+    (
+        "live", // a client of the server: settings, codecs and what upstreams are reached by, nothing that serves
+        &[
+            "admin", "check", "config", "listen", "proxy", "stun", "sys", "tls", "turn",
         ],
     ),
     (

@@ -419,7 +419,7 @@ fn relay(config: &Config, machine: &Machine) -> Relay {
 }
 
 /// The configured addresses, else those that clients can reach by the listeners.
-fn relay_addresses(config: &Config) -> Vec<RelayAddress> {
+pub fn relay_addresses(config: &Config) -> Vec<RelayAddress> {
     let relays = &config.turn.relay_addresses;
     let address = |own: IpAddr, if_reached: bool| RelayAddress {
         own,

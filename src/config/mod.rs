@@ -29,6 +29,7 @@ pub use nearest::nearest;
 pub use report::{Place, Problem, Report, Severity};
 pub use shown::{Origin, Shown, ShownValue};
 pub use values::{show_duration, show_size};
+pub use warn::about_machine;
 
 use crate::{acme, admin, credentials, io, listen, proxy, spans, telemetry, tls, turn};
 use section::{Reader, Table};

@@ -426,7 +426,7 @@ pub(super) fn about_certificate(reader: &Reader, parts: &Parts, machine: &Machin
 }
 
 /// Warnings about the machine, for a configuration that is valid.
-pub(super) fn about_machine(config: &Config, machine: &Machine) -> Vec<Problem> {
+pub fn about_machine(config: &Config, machine: &Machine) -> Vec<Problem> {
     let mut warnings = Vec::new();
     let wanted = config.io.listener_buffer_bytes as u64;
     if let Some(rmem_max) = machine.rmem_max.filter(|max| *max < wanted)

@@ -52,12 +52,7 @@ pub enum RootsError {
 
 /// TLS 1.2 and 1.3, HTTP/1.1, the public roots and those of `ca_file`; sessions are resumed.
 pub(super) fn tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, RootsError> {
-    let mut roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    if let Some(path) = ca_file {
-        add_roots(&mut roots, path)?;
-    }
+    let roots = roots(ca_file)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -66,6 +61,17 @@ pub(super) fn tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, RootsErro
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The public roots and those of `ca_file`: what an upstream's certificate must lead to.
+pub fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, RootsError> {
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    if let Some(path) = ca_file {
+        add_roots(&mut roots, path)?;
+    }
+    Ok(roots)
 }
 
 fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), RootsError> {
@@ -148,9 +154,14 @@ impl Dialer<'_> {
         if allowed.is_empty() {
             return Err(ProxyError::AddressDenied);
         }
-        let order = alternate(allowed).into_iter().take(ADDRESSES_MAX);
-        Ok(order.map(|ip| SocketAddr::new(ip, port)).collect())
+        Ok(dialling_order(allowed, port))
     }
+}
+
+/// Those that are dialled of the addresses that the rules permit, in the order in which they are.
+pub fn dialling_order(permitted: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
+    let order = alternate(permitted).into_iter().take(ADDRESSES_MAX);
+    order.map(|ip| SocketAddr::new(ip, port)).collect()
 }
 
 /// RFC 8305 §4: the families take turns, each in the resolver's order.
@@ -172,7 +183,7 @@ fn alternate(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>;
 
 /// The first connection that comes about; the next address is tried when one fails or [`STAGGER`] has passed.
-async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+pub async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut left = addresses.iter().copied();
     let mut attempts: Vec<Attempt> = Vec::new();
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);

@@ -25,6 +25,8 @@ pub struct Preset {
     pub agora_hosts: &'static [Hosts],
     /// Named as `signalDomain` to TRTC's unified proxy.
     pub trtc_signal_hosts: &'static [Hosts],
+    /// Names below the suffixes that every customer's SDK asks for, all on port 443: what `relayd check --live` can try.
+    pub examples: &'static [&'static str],
 }
 
 /// Names that share their ports.
@@ -65,6 +67,7 @@ const NOTHING: Preset = Preset {
     fixed: &[],
     agora_hosts: &[],
     trtc_signal_hosts: &[],
+    examples: &[],
 };
 
 const TRTC: Preset = Preset {
@@ -103,6 +106,12 @@ const PRESETS: [Preset; 8] = [
             "*.svc.cloud.microsoft",
             "res.public.onecdn.static.microsoft",
         ])],
+        examples: &[
+            "go.trouter.communication.microsoft.com",
+            "edge.skype.com",
+            "api.flightproxy.skype.com",
+            "ic3.events.data.microsoft.com",
+        ],
         ..NOTHING
     },
     Preset {
@@ -128,6 +137,7 @@ const PRESETS: [Preset; 8] = [
                 "*.agoraio.cn",
             ],
         }],
+        examples: &["webrtc2-ap-web-1.agora.io", "webrtc2-2.ap.sd-rtn.com"],
         ..NOTHING
     },
     Preset {
@@ -185,6 +195,7 @@ const PRESETS: [Preset; 8] = [
         documentation: "https://developer.vonage.com/en/video/guides/configurable-turn-servers",
         checked: "2026-11-20",
         hosts: &[https(&["*.opentok.com", "*.tokbox.com", "*.vonage.com"])],
+        examples: &["config.opentok.com", "hlg.tokbox.com"],
         ..NOTHING
     },
     Preset {

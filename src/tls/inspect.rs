@@ -190,7 +190,8 @@ fn leaf_validity(chain: &[CertificateDer<'_>]) -> Option<Validity> {
     Some(leaf.validity().clone())
 }
 
-pub(super) fn judge(chain: &[CertificateDer<'_>], domain: &str, now: i64) -> Inspection {
+/// Judges a chain as it was read or shown, for `domain` at `now` (seconds since 1970).
+pub fn judge(chain: &[CertificateDer<'_>], domain: &str, now: i64) -> Inspection {
     let parsed: Vec<_> = chain
         .iter()
         .filter_map(|der| X509Certificate::from_der(der).ok())

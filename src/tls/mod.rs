@@ -24,7 +24,7 @@ mod self_signed;
 #[cfg(test)]
 mod tests;
 
-pub use inspect::{Facts, Inspection, Warning, inspect, time};
+pub use inspect::{Facts, Inspection, Warning, inspect, judge, time};
 pub use managed::examine;
 pub use roots::{RootsError, client_config};
 

@@ -1,0 +1,5 @@
+//! Verdicts from facts, and how they are shown. What needs a server is in `tests/live`.
+
+mod shown;
+mod targets;
+mod verdicts;

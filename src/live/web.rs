@@ -1,0 +1,214 @@
+//! HTTPS through the running server itself: its certificate, its own answers, preflights, and WebSockets to what it may reach.
+//!
+//! relayd has no WebSocket of its own, so each upstream is asked for one: 101 is best, and any other answer of the upstream
+//! proves the path just as well. An answer of relayd itself, in its place, is a failure.
+
+mod judge;
+mod websocket;
+
+pub(super) use judge::{
+    Asked as Outcome, certificate_row, health_row, preflight_row, websocket_row,
+};
+
+use super::certificate::{Refused, Tls};
+use super::http::{Answer, HttpError, USER_AGENT, Want, ask};
+use super::report::{Part, Row};
+use super::server::Server;
+use super::turn::Stream;
+use super::upstreams::{Target, targets};
+use super::{AT_ONCE, Setup, each, own};
+use crate::sys::clock;
+use crate::tls::ALPN_HTTP11;
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::Empty;
+use judge::NoStream;
+use rustls::RootCertStore;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// An origin that no page has, for a preflight where every origin is allowed.
+const ANY_ORIGIN: &str = "https://relayd-check.invalid";
+
+/// What clients trust without being told to.
+pub(super) fn roots() -> RootCertStore {
+    RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    }
+}
+
+/// A listener for HTTP, as it is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Door {
+    pub address: SocketAddr,
+    pub tls: bool,
+}
+
+pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Vec<Row> {
+    let untried = |why: &str| vec![Row::untried(Part::Proxy, "HTTPS", why)];
+    if server.is_absent() {
+        return untried("the server does not run");
+    }
+    let doors = doors(server);
+    let (Some(first), Some(tls)) = (doors.first().copied(), Tls::new(roots())) else {
+        return untried("no TLS or TCP listener with a port that can be known");
+    };
+    let mut rows = certificate(setup, &tls, &doors).await;
+    let mut tests: Vec<std::pin::Pin<Box<dyn Future<Output = Option<Row>>>>> = Vec::new();
+    for door in doors {
+        let test = health(Rc::clone(setup), tls.clone(), door);
+        tests.push(Box::pin(test));
+    }
+    let config = &setup.loaded.config;
+    let targets = targets(&config.proxy, &config.vendors).tried;
+    if let Some(target) = targets.first() {
+        let test = preflight(Rc::clone(setup), tls.clone(), first, target.path());
+        tests.push(Box::pin(test));
+    }
+    for target in targets {
+        let test = websocket(Rc::clone(setup), tls.clone(), first, target);
+        tests.push(Box::pin(test));
+    }
+    rows.extend(each(tests, AT_ONCE).await.into_iter().flatten());
+    rows
+}
+
+/// TLS where there is any; behind a load balancer that ends TLS, the plain port is the door.
+fn doors(server: &Server) -> Vec<Door> {
+    let listeners = server.listeners();
+    let door = |tls| {
+        move |address: &SocketAddr| Door {
+            address: own::reachable(*address),
+            tls,
+        }
+    };
+    match listeners.tls.is_empty() {
+        false => listeners.tls.iter().map(door(true)).collect(),
+        true => listeners.tcp.iter().map(door(false)).collect(),
+    }
+}
+
+/// The first TLS listener's: there is one certificate for all.
+async fn certificate(setup: &Setup, tls: &Tls, doors: &[Door]) -> Vec<Row> {
+    let Some(door) = doors.iter().find(|door| door.tls) else {
+        return Vec::new();
+    };
+    let config = &setup.loaded.config;
+    let step = setup.asked.step;
+    let shown = async {
+        let stream = own::open(door.address, &config.listen, step).await.ok()?;
+        let shaken = tls.shake(
+            stream,
+            &config.domain,
+            &[ALPN_HTTP11],
+            Refused::GoesOn,
+            step,
+        );
+        shaken.await.certificate
+    };
+    let shown = setup.unless_stopped(shown).await.flatten();
+    let row = |it| certificate_row(&config.domain, &it, config.acme.is_some());
+    shown.map(row).into_iter().collect()
+}
+
+async fn open(setup: &Setup, tls: &Tls, door: Door) -> Result<Box<dyn Stream>, NoStream> {
+    let config = &setup.loaded.config;
+    let step = setup.asked.step;
+    let stream = own::open(door.address, &config.listen, step)
+        .await
+        .map_err(NoStream::Connect)?;
+    if !door.tls {
+        return Ok(Box::new(stream));
+    }
+    let shaken = tls
+        .shake(
+            stream,
+            &config.domain,
+            &[ALPN_HTTP11],
+            Refused::GoesOn,
+            step,
+        )
+        .await;
+    Ok(Box::new(shaken.stream.map_err(NoStream::Tls)?))
+}
+
+/// As clients write it.
+fn authority(setup: &Setup, door: Door) -> String {
+    let domain = &setup.loaded.config.domain;
+    match (door.tls, door.address.port()) {
+        (true, 443) | (false, 80) => domain.clone(),
+        (_, port) => format!("{domain}:{port}"),
+    }
+}
+
+async fn health(setup: Rc<Setup>, tls: Tls, door: Door) -> Option<Row> {
+    let begun = clock::now().instant();
+    let request = Request::get("/healthcheck");
+    let asked = request_by(&setup, &tls, door, request).await?;
+    let took = clock::now().instant().duration_since(begun);
+    Some(health_row(door, &asked).took(took))
+}
+
+async fn preflight(setup: Rc<Setup>, tls: Tls, door: Door, path: String) -> Option<Row> {
+    let origins = &setup.loaded.config.proxy.cors_origins;
+    let origin = match origins.first().map(String::as_str) {
+        None => {
+            return Some(Row::untried(
+                Part::Proxy,
+                "CORS preflight",
+                "proxy.cors_origins allows no page",
+            ));
+        }
+        Some("*") => ANY_ORIGIN,
+        Some(origin) => origin,
+    };
+    let begun = clock::now().instant();
+    let request = Request::builder()
+        .method(Method::OPTIONS)
+        .uri(path)
+        .header(header::ORIGIN, origin)
+        .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST")
+        .header(
+            header::ACCESS_CONTROL_REQUEST_HEADERS,
+            "authorization,content-type",
+        );
+    let asked = request_by(&setup, &tls, door, request).await?;
+    let took = clock::now().instant().duration_since(begun);
+    Some(preflight_row(origin, &asked).took(took))
+}
+
+/// `None`: stopped.
+async fn request_by(
+    setup: &Setup,
+    tls: &Tls,
+    door: Door,
+    request: http::request::Builder,
+) -> Option<Result<Answer, NoStream>> {
+    let request = request
+        .header(header::HOST, authority(setup, door))
+        .header(header::USER_AGENT, USER_AGENT)
+        .body(Empty::<Bytes>::new());
+    let asked = async {
+        let stream = open(setup, tls, door).await?;
+        let request = request.map_err(|_| NoStream::Http(HttpError::NotHttp))?;
+        ask(stream, request, Want::Body, setup.asked.step)
+            .await
+            .map_err(NoStream::Http)
+    };
+    setup.unless_stopped(asked).await
+}
+
+async fn websocket(setup: Rc<Setup>, tls: Tls, door: Door, target: Target) -> Option<Row> {
+    let scheme = if door.tls { "wss" } else { "ws" };
+    let url = format!("{scheme}://{}{}", authority(&setup, door), target.path());
+    let begun = clock::now().instant();
+    let asked = async {
+        match open(&setup, &tls, door).await {
+            Ok(stream) => websocket::ask(stream, &url, setup.asked.step).await,
+            Err(error) => Outcome::NoStream(error),
+        }
+    };
+    let asked = setup.unless_stopped(asked).await?;
+    let took = clock::now().instant().duration_since(begun);
+    Some(websocket_row(&target, &asked).took(took))
+}
