@@ -2,7 +2,7 @@
 import { Refusal, ask } from './api.mjs';
 import { endCall, ending } from './calls.mjs';
 import { el, setText } from './dom.mjs';
-import { NONE, bits, bytes, count, duration, isNumber, milliseconds, percent, shown, words } from './format.mjs';
+import { NONE, age, bits, bytes, count, duration, isNumber, milliseconds, percent, shown, words } from './format.mjs';
 import { Facts, section, setMark } from './parts.mjs';
 import { Plot } from './plot.mjs';
 import { SIDES, level, troubleText } from './quality.mjs';
@@ -21,32 +21,35 @@ const SIDE_MEASURES = [
   ['Jitter', (side) => milliseconds(side.jitter_ms)],
   ['Round trip', (side) => milliseconds(side.round_trip_ms) + (isNumber(side.round_trip_ms) ? FROM[side.round_trip_from] ?? '' : '')],
   ['Bitrate', (side) => bits(side.bits_per_s)],
-  ['RTP packets', (side) => shown('packets', side.packets_per_s)],
-  ['Expected, in all', (side) => count(side.expected)],
-  ['Lost, in all', (side) => count(side.lost)],
-  ['Out of order', (side) => count(side.reordered)],
-  ['Twice', (side) => count(side.duplicates)],
+  ['RTP packets a second', (side) => shown('rate', side.packets_per_s)],
+  ['RTP packets expected', (side) => count(side.expected)],
+  ['lost', (side) => count(side.lost)],
+  ['out of order', (side) => count(side.reordered)],
+  ['received twice', (side) => count(side.duplicates)],
   ['Streams begun anew', (side) => count(side.restarts)],
-  ['Packets by kind', (side) => Object.entries(side.packets).filter(([, amount]) => amount > 0).map(([kind, amount]) => `${kind.toUpperCase()} ${count(amount)}`).join(', ') || NONE],
+  ...Object.entries({ rtp: 'RTP', rtcp: 'RTCP', stun: 'STUN', dtls: 'DTLS', other: 'Other' }).map(([kind, name]) => [`${name} packets`, (side) => count(side.packets[kind])]),
 ];
 
 const STREAM_COLUMNS = [
   { id: 'ssrc', label: 'SSRC', text: ({ ssrc }) => ssrc.toString(16).padStart(8, '0'), value: ({ ssrc }) => ssrc },
   { id: 'from', label: 'From', text: ({ from }) => (from === 'client' ? 'client' : 'peer'), value: ({ from }) => from },
   { id: 'peer', label: 'Peer', mark: () => 'address', text: ({ peer }) => peer },
-  { id: 'type', label: 'Type', numeric: true, text: ({ payload_type, clock_rate_hz }) => (isNumber(clock_rate_hz) ? `${payload_type}, ${clock_rate_hz / 1000} kHz` : String(payload_type)) },
+  { id: 'type', label: 'Type', text: ({ payload_type, clock_rate_hz }) => (isNumber(clock_rate_hz) ? `${payload_type}, ${clock_rate_hz / 1000} kHz` : String(payload_type)) },
   { id: 'rate', label: 'Bitrate', numeric: true, text: ({ bits_per_s }) => bits(bits_per_s), value: ({ bits_per_s }) => bits_per_s },
   { id: 'loss', label: 'Loss', numeric: true, text: ({ loss_ratio }) => percent(loss_ratio), value: ({ loss_ratio }) => loss_ratio },
   { id: 'jitter', label: 'Jitter', numeric: true, text: ({ jitter_ms }) => milliseconds(jitter_ms), value: ({ jitter_ms }) => jitter_ms },
   { id: 'packets', label: 'Packets', numeric: true, text: ({ packets }) => count(packets), value: ({ packets }) => packets },
   { id: 'lost', label: 'Lost', numeric: true, text: ({ lost }) => count(lost), value: ({ lost }) => lost },
   { id: 'late', label: 'Out of order', numeric: true, text: ({ reordered }) => count(reordered) },
-  { id: 'idle', label: 'Silent for', numeric: true, text: ({ idle_s }) => duration(idle_s), value: ({ idle_s }) => idle_s },
+  { id: 'idle', label: 'Silent for', numeric: true, text: ({ idle_s }) => age(idle_s), value: ({ idle_s }) => idle_s },
 ];
 
 export class Call {
   #feed;
   #id;
+  #quality;
+  #both;
+  #unmeasured;
   #ended = false;
   #last = null;
   #trouble = el('p', { class: 'mark large', 'data-level': 'none' }, el('span', { class: 'mark-text' }, ''));
@@ -60,19 +63,19 @@ export class Call {
       { id: 'peer', label: 'Peer side', numeric: true, text: ([, , peer]) => peer },
     ],
   });
-  #streams = new Table({ caption: 'RTP streams', key: (row) => `${row.from} ${row.peer} ${row.ssrc}`, empty: 'No RTP stream.', columns: STREAM_COLUMNS, sort: 'rate' });
+  #streams = new Table({ caption: 'RTP streams', cards: true, key: (row) => `${row.from} ${row.peer} ${row.ssrc}`, empty: 'No RTP stream.', columns: STREAM_COLUMNS, sort: 'rate' });
   #forgotten = el('p', { class: 'soft' });
   #permissions = new Table({
     caption: 'Permissions', key: ({ ip }) => ip, empty: 'No permission is in force.', columns: [
       { id: 'ip', label: 'Peer', mark: () => 'address', text: ({ ip }) => ip },
-      { id: 'left', label: 'Ends in', numeric: true, text: (row) => duration(row.lifetime_left_s) },
+      { id: 'left', label: 'Ends in', numeric: true, text: (row) => age(row.lifetime_left_s) },
     ],
   });
   #channels = new Table({
     caption: 'Channels', key: ({ number }) => number, empty: 'No channel is bound.', columns: [
       { id: 'number', label: 'Channel', text: ({ number }) => `0x${number.toString(16)}` },
       { id: 'peer', label: 'Peer', mark: () => 'address', text: ({ peer }) => peer },
-      { id: 'left', label: 'Ends in', numeric: true, text: (row) => duration(row.lifetime_left_s) },
+      { id: 'left', label: 'Ends in', numeric: true, text: (row) => age(row.lifetime_left_s) },
     ],
   });
 
@@ -83,18 +86,17 @@ export class Call {
     this.endButton = el('button', { type: 'button', class: 'danger', onclick: () => this.#end() }, 'End this call');
     this.#quality = el('div', { class: 'stack' },
       el('div', { class: 'plots four' }, this.#plots.map(({ plot }) => plot.element)),
-      el('div', { class: 'columns' }, section('Both sides', this.#sides.element), section('Streams', this.#streams.element, this.#forgotten)));
+      section('Streams', this.#streams.element, this.#forgotten));
+    this.#both = section('Both sides', this.#sides.element);
     this.#unmeasured = el('p', { class: 'card soft' }, 'Nothing of this call’s quality is known: no media that can be measured has passed, or turn.call_quality is off.');
     this.element = el('div', { class: 'stack' },
       el('p', { class: 'crumbs' }, el('a', { href: '#/calls' }, 'All calls')),
       this.#state,
       el('div', { class: 'call-head' }, this.#trouble, this.endButton),
       section('This call', this.#facts.element), this.#quality, this.#unmeasured,
-      el('div', { class: 'columns' }, section('Permissions', this.#permissions.element), section('Channels', this.#channels.element)));
+      el('div', { class: 'columns three' }, this.#both, section('Permissions', this.#permissions.element), section('Channels', this.#channels.element)));
   }
 
-  #quality;
-  #unmeasured;
 
   async #end() {
     const row = this.#last;
@@ -138,6 +140,7 @@ export class Call {
     this.#permissions.render(call.permissions);
     this.#channels.render(call.channels);
     this.#quality.hidden = !call.quality;
+    this.#both.hidden = !call.quality;
     this.#unmeasured.hidden = Boolean(call.quality);
     if (call.quality) this.#showQuality(call.quality, time);
   }

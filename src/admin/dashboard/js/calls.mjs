@@ -1,7 +1,7 @@
 // The list of calls: a page at a time, sorted and filtered by the server. Order and filter are in the address, for reload and back.
 import { Refusal, ask, withQuery } from './api.mjs';
 import { el, say, setText } from './dom.mjs';
-import { NONE, bits, bytes, count, duration } from './format.mjs';
+import { NONE, age, bits, bytes, count, duration } from './format.mjs';
 import { confirmed } from './parts.mjs';
 import { TROUBLE_COLUMN, sideColumns } from './quality.mjs';
 import { Table } from './table.mjs';
@@ -16,6 +16,8 @@ export function rateOf({ quality }) {
 }
 
 export const USER_COLUMN = { id: 'user', label: 'User', sort: 'user', mark: () => 'name', text: (row) => row.user };
+
+export const clientOf = (row) => `${row.client} ${row.transport.toUpperCase()}`;
 
 export function endCall(row) {
   return ending(`allocations/${row.id}`, 'End this call?', [`${row.user} from ${row.client}, ${row.transport.toUpperCase()}, since ${duration(row.age_s)}.`,
@@ -58,24 +60,23 @@ export class Calls {
       user: parameters.get('user') ?? '', client: parameters.get('client') ?? '', transport: parameters.get('transport') ?? '',
     };
     this.#table = new Table({
-      caption: 'Calls', key: (row) => row.id, empty: 'No call fits.', sort: this.#wanted.sort, descending: this.#wanted.order === 'desc',
+      caption: 'Calls', cards: true, key: (row) => row.id, empty: 'No call fits.', sort: this.#wanted.sort, descending: this.#wanted.order === 'desc',
       onSort: (sort, descending) => this.#turn({ sort, order: descending ? 'desc' : 'asc' }),
       columns: [
         TROUBLE_COLUMN, USER_COLUMN,
-        { id: 'client', label: 'Client', sort: 'client', mark: () => 'address', text: (row) => row.client },
-        { id: 'transport', label: 'By', text: (row) => row.transport.toUpperCase() },
+        { id: 'client', label: 'Client', sort: 'client', mark: () => 'address', text: clientOf },
         ...sideColumns(),
         { id: 'rate', label: 'Bitrate', numeric: true, text: rateOf },
         { id: 'bytes', label: 'Relayed', sort: 'bytes', numeric: true, text: (row) => bytes(row.to_peer.bytes + row.to_client.bytes) },
-        { id: 'age', label: 'Age', sort: 'age', numeric: true, text: (row) => duration(row.age_s) },
+        { id: 'age', label: 'Age', sort: 'age', numeric: true, text: (row) => age(row.age_s) },
         { id: 'end', label: 'End', sign: (row) => row.id, node: (row) => this.#endButton(row) },
       ],
     });
     this.#form = this.#filter();
     this.#pager = this.#pages();
     this.element = el('div', { class: 'stack' },
-      el('p', { class: 'soft' }, 'Client side: what arrives from the client, and the round trip between relayd and the client. Peer side: the same towards the other end, as a vendor’s media server. Loss, jitter and bitrate are those of the last ten seconds.'),
-      this.#form, this.#fault, this.#table.element, this.#pager.element);
+      this.#form, this.#fault, el('section', { class: 'card', 'aria-label': 'Calls' }, this.#table.element, this.#pager.element),
+      el('p', { class: 'soft note' }, 'Client side: what arrives from the client, and the round trip between relayd and the client. Peer side: the same towards the other end, as a vendor’s media server. Loss, jitter and bitrate are those of the last ten seconds.'));
   }
 
   #endButton(row) {

@@ -11,9 +11,9 @@ const SHORT_DAY = new Intl.DateTimeFormat('en-GB', { weekday: 'short', hour: '2-
 /** What of a value each kind shows: factor to the unit, SI prefixes or not, and the least height of an axis. */
 export const KINDS = {
   bits: { unit: 'bit/s', si: true, least: 1000 },
-  packets: { unit: 'packets/s', si: true, least: 10 },
+  packets: { unit: '\u00a0packets/s', si: true, least: 10 },
   rate: { unit: '/s', si: true, least: 1 },
-  count: { unit: '', whole: true, si: true, least: 4 },
+  count: { unit: '', whole: true, least: 4 },
   ratio: { unit: '%', factor: 100, least: 1 },
   ms: { unit: 'ms', least: 10 },
   bytes: { unit: 'B', si: true, least: 1e6 },
@@ -22,7 +22,7 @@ export const KINDS = {
 
 export const isNumber = (value) => typeof value === 'number' && Number.isFinite(value);
 
-/** Three digits that matter: 0.12, 3.4, 56, 789, 1,234. */
+/** Two digits that matter, and whole numbers: 0.12, 3.4, 56, 789, 1,234. */
 export function digits(value) {
   const size = Math.abs(value);
   if (size === 0) return '0';
@@ -46,8 +46,8 @@ export function shown(kind, value) {
   if (whole) return count(value);
   const [scale, prefix] = si ? prefixFor(Math.abs(value)) : [1, ''];
   const number = digits(value * factor / scale);
-  // "3 /s" reads worse than "3/s".
-  return prefix === '' && unit.startsWith('/') ? `${number}${unit}` : `${number}\u00a0${prefix}${unit}`;
+  // 3/s, 3k packets/s; 3 ms, 3 Mbit/s.
+  return /^[\u00a0/]/.test(unit) ? `${number}${prefix}${unit}` : `${number}\u00a0${prefix}${unit}`;
 }
 
 export function count(value) {
@@ -67,6 +67,12 @@ export function duration(seconds) {
   const first = parts.findIndex(([amount]) => amount > 0);
   if (first < 0) return '0\u00a0s';
   return parts.slice(first, first + 2).filter(([amount]) => amount > 0).map(([amount, unit]) => `${amount}\u00a0${unit}`).join(' ');
+}
+
+/** For columns: the second unit only beside a small first one, 5 min 20 s but 44 min. */
+export function age(seconds) {
+  const text = duration(seconds);
+  return Number.parseInt(text, 10) < 10 ? text : text.split(' ')[0];
 }
 
 const at = (format, unix) => (isNumber(unix) ? format.format(new Date(unix * 1000)) : NONE);

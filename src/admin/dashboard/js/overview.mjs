@@ -1,8 +1,8 @@
 // The first view: the numbers that tell whether all is well, how they went, and the calls in most trouble.
 import { ask } from './api.mjs';
-import { USER_COLUMN, rateOf } from './calls.mjs';
+import { USER_COLUMN, clientOf, rateOf } from './calls.mjs';
 import { el } from './dom.mjs';
-import { bits, count, day, duration, isNumber, milliseconds, percent, shown, words } from './format.mjs';
+import { age, bits, count, day, isNumber, milliseconds, percent, shown, words } from './format.mjs';
 import { Plots, Tile, section } from './parts.mjs';
 import { TROUBLE_COLUMN, sideColumns } from './quality.mjs';
 import { Table } from './table.mjs';
@@ -22,7 +22,7 @@ const bothWays = (name) => TRANSPORTS.flatMap(([transport, label]) => [
 
 export const PLOTS = {
   traffic: { title: 'Relayed traffic', kind: 'bits', series: bothWays('bits_per_s') },
-  packets: { title: 'Relayed packets', kind: 'packets', series: bothWays('packets_per_s') },
+  packets: { title: 'Relayed packets', kind: 'rate', series: bothWays('packets_per_s') },
   calls: { title: 'Calls', kind: 'count', series: byTransport('allocations') },
   loss: { title: 'Loss, mean of all calls', kind: 'ratio', series: bySide('loss_ratio') },
   trip: { title: 'Round trip, mean of all calls', kind: 'ms', series: bySide('round_trip_ms') },
@@ -46,10 +46,10 @@ export class Overview {
     drops: new Tile('Dropped'), turn: new Tile('TURN requests'), proxy: new Tile('Proxied requests'), ports: new Tile('Relay ports'), certificate: new Tile('Certificate'),
   };
   #worst = new Table({
-    caption: 'Calls in most trouble', key: (row) => row.id, empty: 'No calls.',
+    caption: 'Calls in most trouble', cards: true, key: (row) => row.id, empty: 'No calls.',
     columns: [
-      { ...TROUBLE_COLUMN, sort: null }, { ...USER_COLUMN, sort: null }, { id: 'client', label: 'Client', mark: () => 'address', text: (row) => `${row.client} ${row.transport.toUpperCase()}` },
-      ...sideColumns(), { id: 'rate', label: 'Bitrate', numeric: true, text: rateOf }, { id: 'age', label: 'Age', numeric: true, text: (row) => duration(row.age_s) },
+      { ...TROUBLE_COLUMN, sort: null }, { ...USER_COLUMN, sort: null }, { id: 'client', label: 'Client', mark: () => 'address', text: clientOf },
+      ...sideColumns(), { id: 'rate', label: 'Bitrate', numeric: true, text: rateOf }, { id: 'age', label: 'Age', numeric: true, text: (row) => age(row.age_s) },
     ],
   });
 

@@ -52,7 +52,7 @@ const MEASURES = [
 /** Three columns for each side; the one that is the cause is marked by a line below it, and by weight. */
 export function sideColumns() {
   return Object.keys(SIDES).flatMap((side) => MEASURES.map(([cause, label, text]) => ({
-    id: `${side}_${cause}`, label, group: side === 'client' ? 'Client side' : 'Peer side', numeric: true,
+    id: `${side}_${cause}`, label, card: `${side === 'client' ? 'Client' : 'Peer'} ${label.toLowerCase()}`, group: side === 'client' ? 'Client side' : 'Peer side', numeric: true,
     text: ({ quality }) => (quality ? text(quality[side]) : NONE),
     mark: ({ quality }) => (level(quality) !== 'good' && quality?.trouble_side === side && quality.trouble_cause === cause ? 'cause' : ''),
   })));

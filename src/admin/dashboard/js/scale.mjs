@@ -1,5 +1,5 @@
 // Axes: round numbers that people expect at the ticks. Pure.
-import { KINDS, prefixFor } from './format.mjs';
+import { KINDS, count, prefixFor } from './format.mjs';
 
 const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, 86400];
 
@@ -15,11 +15,11 @@ export function valueAxis(kind, highest, wanted = 4) {
   const { unit, factor = 1, si, whole, least } = KINDS[kind];
   const high = Math.max(highest * factor, least);
   const [scale, prefix] = si ? prefixFor(high) : [1, ''];
-  const step = whole && scale === 1 ? Math.max(1, niceStep(high / wanted)) : niceStep(high / scale / wanted);
+  const step = Math.max(whole ? 1 : 0, niceStep(high / scale / wanted));
   const steps = Math.ceil(high / scale / step - 1e-9);
   const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-  const ticks = Array.from({ length: steps + 1 }, (_, index) => ({ at: index * step * scale / factor, label: (index * step).toFixed(decimals) }));
-  return { top: ticks[steps].at, ticks, unit: prefix + unit };
+  const ticks = Array.from({ length: steps + 1 }, (_, index) => ({ at: index * step * scale / factor, label: whole ? count(index * step) : (index * step).toFixed(decimals) }));
+  return { top: ticks[steps].at, ticks, unit: (prefix + unit).trim() };
 }
 
 /** Moments between `start` and `end` (unix seconds) that are round by the wall clock; `zone` is the offset in seconds to add to UTC. */

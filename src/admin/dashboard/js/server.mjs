@@ -43,7 +43,7 @@ export class Server {
     const left = (row) => (isNumber(row.not_after) ? daysLeft(row.not_after, this.#time) : NONE);
     const grade = (row) => certificateLevel(row, this.#time) ?? 'good';
     return new Table({
-      caption: 'Certificates', key: (row) => `${row.names.join()} ${row.not_after} ${row.source}`, empty: 'No certificate: there is no TLS listener.', columns: [
+      caption: 'Certificates', cards: true, key: (row) => `${row.names.join()} ${row.not_after} ${row.source}`, empty: 'No certificate: there is no TLS listener.', columns: [
         { id: 'names', label: 'Names', mark: () => 'address', text: ({ names }) => names.join(', ') },
         { id: 'state', label: 'Left', sign: (row) => grade(row) + left(row), node: (row) => mark(grade(row), left(row)) },
         { id: 'end', label: 'Until', text: (row) => day(row.not_after) },
@@ -57,8 +57,8 @@ export class Server {
     const { live } = this.#feed;
     const rate = (row, what) => live.rate(`worker.${row.worker}.${what}`);
     return new Table({
-      caption: 'Workers', key: ({ worker }) => worker, empty: 'No worker.', sort: 'worker', descending: false, columns: [
-        { id: 'worker', label: 'Worker', numeric: true, text: ({ worker }) => String(worker), value: ({ worker }) => worker },
+      caption: 'Workers', cards: true, key: ({ worker }) => worker, empty: 'No worker.', sort: 'worker', descending: false, columns: [
+        { id: 'worker', label: 'Worker', text: ({ worker }) => String(worker), value: ({ worker }) => worker },
         { id: 'share', label: 'Calls', sign: (row) => `${row.allocations}/${this.#busiest}`, node: (row) => withBar(row.allocations / this.#busiest, count(row.allocations), true) },
         { id: 'streams', label: 'Streams', numeric: true, text: ({ streams }) => count(streams), value: ({ streams }) => streams },
         { id: 'packets', label: 'Packets', numeric: true, text: (row) => shown('packets', rate(row, 'packets')), value: (row) => rate(row, 'packets') },
@@ -76,7 +76,7 @@ export class Server {
       ['Version', stats.version], ['State', stats.draining ? 'draining: no new calls' : 'serving'], ['Up for', duration(stats.uptime_s)],
       ['Configuration', configuration.file ?? 'none: a first try'], ['Generation', `${count(configuration.generation)}, in force since ${day(configuration.loaded_at)} ${clock(configuration.loaded_at)}`],
       ['Relay ports', `${ports.range}: ${count(ports.used)} of ${count(ports.total)} in use`],
-      ['Calls since the start', count(stats.allocations.started)], ['Requests under way', count(stats.proxy.requests_under_way)],
+      ['Calls in all', count(stats.allocations.started)], ['Requests under way', count(stats.proxy.requests_under_way)],
     ]);
     const { live } = this.#feed;
     this.#process.set([

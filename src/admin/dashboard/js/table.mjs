@@ -16,7 +16,8 @@ export class Table {
   #order = { sort: null, descending: true };
   #shown = [];
 
-  constructor({ caption, columns, key, empty, onSort = null, sort = null, descending = true }) {
+  /** `cards`: on a phone each row is a card; a column's `card` is its label there. */
+  constructor({ caption, columns, key, empty, onSort = null, sort = null, descending = true, cards = false }) {
     this.#columns = columns;
     this.#key = key;
     this.#onSort = onSort;
@@ -25,7 +26,7 @@ export class Table {
     // Shown as cards on a phone, where display: block would take the roles away.
     this.table = el('table', { role: 'table' }, el('caption', { class: 'hidden' }, caption), this.#head(), this.#body);
     this.scroll = el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption }, this.table);
-    this.element = el('div', { class: 'table' }, this.scroll, this.#empty);
+    this.element = el('div', { class: cards ? 'table cards' : 'table' }, this.scroll, this.#empty);
     this.#markOrder();
   }
 
@@ -50,7 +51,7 @@ export class Table {
     const attributes = { scope: 'col', role: 'columnheader', rowspan, class: `${column.numeric ? 'number' : ''} ${sorts ? 'sorts' : ''}` };
     if (!sorts) return el('th', attributes, column.label);
     const button = el('button', { type: 'button', class: 'sort', onclick: () => this.#sortBy(column) },
-      column.group ? el('span', { class: 'only-card' }, `${column.group}: `) : null, column.label, el('span', { class: 'arrow', 'aria-hidden': 'true' }));
+      column.label, el('span', { class: 'arrow', 'aria-hidden': 'true' }));
     const head = el('th', attributes, button);
     this.#heads.set(column.id, head);
     return head;
@@ -126,7 +127,7 @@ export class Table {
 
   #line(key) {
     const cells = this.#columns.map((column, index) => {
-      const attributes = { 'data-label': column.group ? `${column.group}: ${column.label}` : column.label };
+      const attributes = { 'data-label': column.card ?? column.label };
       const cell = index === 0 ? el('th', { scope: 'row', role: 'rowheader', ...attributes }) : el('td', { role: 'cell', ...attributes });
       return { cell, sign: null };
     });

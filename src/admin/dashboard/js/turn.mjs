@@ -7,7 +7,7 @@ import { Table } from './table.mjs';
 
 /** RFC 8489 and RFC 8656: what an error code says. */
 const ANSWERS = {
-  success: 'success', 400: 'bad request', 401: 'unauthorized, as first asked', 403: 'forbidden', 420: 'unknown attribute', 437: 'allocation mismatch', 438: 'stale nonce',
+  success: 'success', 400: 'bad request', 401: 'unauthorized', 403: 'forbidden', 420: 'unknown attribute', 437: 'allocation mismatch', 438: 'stale nonce',
   440: 'address family not supported', 441: 'wrong credentials', 442: 'transport not supported', 443: 'peer address family mismatch', 486: 'quota reached', 508: 'insufficient capacity',
 };
 
@@ -18,7 +18,7 @@ function counts(feed, caption, what, empty, text, rate) {
     columns: [
       { id: 'what', label: what, text, value: text },
       ...(rate ? [{ id: 'rate', label: 'Now', numeric: true, text: (row) => shown('rate', feed.live.rate(rate(row))), value: (row) => feed.live.rate(rate(row)) }] : []),
-      { id: 'count', label: 'Since the start', numeric: true, text: (row) => count(row.count), value: (row) => row.count },
+      { id: 'count', label: 'Total', numeric: true, text: (row) => count(row.count), value: (row) => row.count },
     ],
   });
 }
@@ -40,7 +40,7 @@ export class Turn {
         { id: 'method', label: 'Method', text: (row) => words(row.method), value: (row) => row.method },
         { id: 'answer', label: 'Answer', text: ({ answer }) => answerText(answer), value: (row) => row.answer },
         { id: 'rate', label: 'Now', numeric: true, text: (row) => shown('rate', feed.live.rate(`turn.${row.key}`)), value: (row) => feed.live.rate(`turn.${row.key}`) },
-        { id: 'count', label: 'Since the start', numeric: true, text: (row) => count(row.count), value: (row) => row.count },
+        { id: 'count', label: 'Total', numeric: true, text: (row) => count(row.count), value: (row) => row.count },
       ],
     });
     this.#ended = counts(feed, 'Allocations ended, by reason', 'Reason', 'None has ended.', ({ key }) => words(key), null);
