@@ -75,7 +75,7 @@ export class Calls {
     this.#form = this.#filter();
     this.#pager = this.#pages();
     this.element = el('div', { class: 'stack' },
-      this.#form, this.#fault, el('section', { class: 'card', 'aria-label': 'Calls' }, this.#table.element, this.#pager.element),
+      this.#form, this.#fault, el('div', { class: 'card' }, this.#table.element, this.#pager.element),
       el('p', { class: 'soft note' }, 'Client side: what arrives from the client, and the round trip between relayd and the client. Peer side: the same towards the other end, as a vendor’s media server. Loss, jitter and bitrate are those of the last ten seconds.'));
   }
 

@@ -18,6 +18,8 @@ export class Plot {
   #data = { end: 0, step: 1, count: 0, values: () => [] };
   #off = new Set();
   #cursor = null;
+  /** Whether the pointer put the cursor there: a page that scrolls below a resting pointer takes none from the keys. */
+  #pointed = false;
   #parts = { cursor: svg('g') };
   #frame = null;
 
@@ -42,8 +44,8 @@ export class Plot {
     const area = el('div', {
       class: 'plot-area', role: 'slider', tabindex: '0', 'aria-labelledby': id, 'aria-valuemin': '0', 'aria-valuemax': '0', 'aria-valuenow': '0',
       'aria-valuetext': 'nothing measured',
-      onpointermove: (event) => this.#point(event), onpointerdown: (event) => this.#point(event), onpointerleave: () => this.#move(null),
-      onkeydown: (event) => this.#key(event), onfocus: () => this.#tell(), onblur: () => this.#move(null),
+      onpointermove: (event) => this.#point(event), onpointerdown: (event) => this.#point(event), onpointerleave: () => { if (this.#pointed) this.#move(null); },
+      onkeydown: (event) => this.#key(event), onfocus: () => this.#tell(), onblur: () => { if (!this.#pointed) this.#move(null); },
     }, picture);
     const rows = el('tbody');
     const numbers = el('details', { class: 'plot-numbers', ontoggle: () => this.#tabulate() },
@@ -78,7 +80,7 @@ export class Plot {
     const { count } = this.#data;
     const { left, width } = this.#parts.area.getBoundingClientRect();
     const part = (event.clientX - left - MARGIN.left) / (width - MARGIN.left - MARGIN.right);
-    this.#move(count === 0 ? null : Math.max(0, Math.min(count - 1, Math.round(part * count) - 1)));
+    this.#move(count === 0 ? null : Math.max(0, Math.min(count - 1, Math.round(part * count) - 1)), true);
   }
 
   #key(event) {
@@ -94,7 +96,8 @@ export class Plot {
     this.#tell();
   }
 
-  #move(cursor) {
+  #move(cursor, pointed = false) {
+    this.#pointed = pointed;
     if (cursor === this.#cursor) return;
     this.#cursor = cursor;
     this.#readOut();

@@ -9,6 +9,9 @@ export const POINTS_MAX = 720;
 export const SPANS = ['1h', '6h', '24h'];
 const SAMPLED_TRANSPORTS = ['udp', 'tcp', 'tls'];
 
+/** 401 and 438 are what every client gets on its way. */
+const NO_ERRORS = new Set(['success', '401', '438']);
+
 const sum = (counts) => Object.values(counts ?? {}).reduce((total, value) => total + (isNumber(value) ? value : 0), 0);
 
 /** Counters and gauges of an answer of /stats by flat names; what /history has goes by its names. */
@@ -28,7 +31,7 @@ export function flatten(stats) {
   for (const { method, answer, count } of stats.turn_requests) {
     counters.set(`turn.${method}.${answer}`, count);
     requests += count;
-    if (answer !== 'success') errors += count;
+    if (!NO_ERRORS.has(answer)) errors += count;
   }
   counters.set('turn_requests_per_s', requests);
   counters.set('turn_errors_per_s', errors);
