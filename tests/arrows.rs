@@ -96,6 +96,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("proxy", &["limits", "sys"]),
     ("admin", &["metrics", "sys"]), // what it asks of the others it asks by a trait
     ("turn", &["limits", "quality", "stun"]),
+    ("quality", &["stun"]),
     ("tls", &["sys"]),
     ("metrics", &["sys"]),
     ("systemd", &["sys"]),

@@ -4,14 +4,30 @@
 //!
 //! Absent: what the headers of encrypted packets do not say, and what happens behind the relay on a packet's way out.
 
+mod call;
+mod checks;
+mod clock;
 mod counts;
+mod history;
+mod packet;
 mod report;
+mod rtcp;
+mod sequence;
+mod side;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod trouble;
 
+pub use call::{Arrived, Call, measure};
 pub use counts::{Counts, Histogram, SideCounts};
 pub use report::{
     Details, HistoryReport, Interval, Report, RoundTripFrom, SideReport, SideSummary, StreamReport,
     Summary, Totals, Trouble,
 };
+
+/// How long an interval is, in nanoseconds.
+const INTERVAL_NS: u64 = 10_000_000_000;
 
 /// Which way into the relay: what arrives from the client, or from a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +49,6 @@ impl Side {
 
     pub(crate) const fn index(self) -> usize {
         self as usize
-    }
-
-    pub(crate) const fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Peer,
-            Self::Peer => Self::Client,
-        }
     }
 }
 
@@ -90,4 +99,8 @@ impl Cause {
             Self::RoundTrip => "round_trip",
         }
     }
+}
+
+fn millis(ns: f64) -> f32 {
+    (ns / 1e6) as f32
 }

@@ -29,6 +29,18 @@ pub struct Interval {
     pub packets_per_s: Option<f32>,
 }
 
+impl Interval {
+    /// In which nothing came.
+    pub(super) const SILENT: Self = Self {
+        loss_ratio: None,
+        jitter_ms: None,
+        round_trip_ms: None,
+        round_trip_from: None,
+        bits_per_s: Some(0.0),
+        packets_per_s: Some(0.0),
+    };
+}
+
 /// RTP packets since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -39,9 +51,19 @@ pub struct Totals {
     pub restarts: u64,
 }
 
+impl Totals {
+    pub(super) fn add(&mut self, other: Self) {
+        self.expected += other.expected;
+        self.lost += other.lost;
+        self.reordered += other.reordered;
+        self.duplicates += other.duplicates;
+        self.restarts += other.restarts;
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SideReport {
-    packets: [u64; Kind::ALL.len()],
+    pub(super) packets: [u64; Kind::ALL.len()],
     /// The last one.
     pub interval: Interval,
     pub totals: Totals,
@@ -92,26 +114,52 @@ pub struct Report {
 }
 
 impl Report {
+    pub(super) fn new(trouble: Trouble, sides: [SideReport; 2], details: Option<Details>) -> Self {
+        Self {
+            trouble,
+            sides,
+            details,
+        }
+    }
+
     pub fn side(&self, side: Side) -> &SideReport {
         &self.sides[side.index()]
     }
 }
 
 /// A whole call, for the log line at its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     sides: [SideSummary; 2],
 }
 
 /// One side of it: the loss of all packets, and means over the call.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SideSummary {
-    pub loss_ratio: Option<f64>,
-    pub jitter_ms: Option<f64>,
-    pub round_trip_ms: Option<f64>,
+    pub(super) loss_millionths: Option<u32>,
+    pub(super) jitter_us: Option<u32>,
+    pub(super) round_trip_us: Option<u32>,
+}
+
+impl SideSummary {
+    pub fn loss_ratio(&self) -> Option<f64> {
+        self.loss_millionths.map(|loss| f64::from(loss) / 1e6)
+    }
+
+    pub fn jitter_ms(&self) -> Option<f64> {
+        self.jitter_us.map(|us| f64::from(us) / 1e3)
+    }
+
+    pub fn round_trip_ms(&self) -> Option<f64> {
+        self.round_trip_us.map(|us| f64::from(us) / 1e3)
+    }
 }
 
 impl Summary {
+    pub(super) fn new(sides: [SideSummary; 2]) -> Self {
+        Self { sides }
+    }
+
     pub fn side(&self, side: Side) -> &SideSummary {
         &self.sides[side.index()]
     }

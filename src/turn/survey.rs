@@ -78,13 +78,14 @@ impl AllocationView<'_> {
 
     /// How good the call is; `None` if nothing has been measured.
     pub fn quality(&self, details: bool) -> Option<quality::Report> {
-        let _ = details;
-        None
+        let call = self.allocation.quality.as_ref()?;
+        Some(call.report(self.now_ns, details))
     }
 
     /// How much is wrong with the call, 0 to 100.
     pub fn trouble(&self) -> u8 {
-        0
+        let call = self.allocation.quality.as_ref();
+        call.map_or(0, |call| call.trouble(self.now_ns))
     }
 
     /// Whether a permission for this address is in force.

@@ -81,5 +81,8 @@ export const hour = (unix) => at(HOUR, unix);
 export const day = (unix) => at(DAY, unix);
 export const weekday = (unix) => at(SHORT_DAY, unix);
 
+/** 1 tunnel, 2 tunnels. */
+export const counted = (amount, word) => `${count(amount)} ${word}${amount === 1 ? '' : 's'}`;
+
 /** A label of the server's as words: no_permission becomes "no permission". */
 export const words = (label) => String(label).replaceAll('_', ' ');

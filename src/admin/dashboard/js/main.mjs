@@ -89,7 +89,7 @@ function askForToken() {
       el('label', {}, 'Token', input), el('p', { id: 'token-fault', class: 'fault', role: 'alert', hidden: true }), el('button', { type: 'submit' }, 'Show the dashboard'));
     main.append(form);
     byId('view').hidden = true;
-    byId('views').hidden = true;
+    byId('views').hidden = byId('pause').hidden = true;
     setText(byId('title'), 'relayd');
     input.focus();
   }
@@ -117,7 +117,7 @@ function closeTokenForm() {
   form.remove();
   feed.tokenTried = false;
   byId('view').hidden = false;
-  byId('views').hidden = false;
+  byId('views').hidden = byId('pause').hidden = false;
   setText(byId('title'), view.title);
   focusTitle();
 }

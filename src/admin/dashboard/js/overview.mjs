@@ -2,7 +2,7 @@
 import { ask } from './api.mjs';
 import { USER_COLUMN, clientOf, rateOf } from './calls.mjs';
 import { el } from './dom.mjs';
-import { age, bits, count, day, isNumber, milliseconds, percent, shown, words } from './format.mjs';
+import { age, bits, count, counted, day, isNumber, milliseconds, percent, shown, words } from './format.mjs';
 import { Plots, Tile, section } from './parts.mjs';
 import { TROUBLE_COLUMN, sideColumns } from './quality.mjs';
 import { Table } from './table.mjs';
@@ -80,7 +80,7 @@ export class Overview {
     }
     tiles.drops.set(shown('rate', live.rate('drops_per_s')), mostDropped(stats.drops));
     tiles.turn.set(shown('rate', live.rate('turn_requests_per_s')), `${shown('rate', live.rate('turn_errors_per_s'))} with an error`);
-    tiles.proxy.set(shown('rate', live.rate('proxy_requests_per_s')), `${count(stats.proxy.tunnels)} tunnels, ${count(stats.proxy.connections)} connections`);
+    tiles.proxy.set(shown('rate', live.rate('proxy_requests_per_s')), `${counted(stats.proxy.tunnels, 'tunnel')}, ${counted(stats.proxy.connections, 'connection')}`);
     const { used, total } = stats.relay_ports;
     tiles.ports.set(total > 0 ? percent(used / total) : count(used), `${count(used)} of ${count(total)}`, portsLevel(stats.relay_ports));
     this.#certificate(stats);

@@ -103,9 +103,9 @@ export class Plots {
   }
 
   update() {
-    const { end, step, count } = this.#history;
-    if (end === null) return;
-    for (const plot of this.#plots) plot.update({ end, step, count, values: (name) => this.#history.values(name) });
+    const { end, step, known } = this.#history;
+    if (end === null || known === 0) return;
+    for (const plot of this.#plots) plot.update({ end, step, count: known, values: (name) => this.#history.values(name).slice(-known) });
   }
 }
 

@@ -6,6 +6,7 @@ const WINDOW = 4;
 /** More steps than these without a sample: the history is asked for again. */
 const GAP_STEPS = 6;
 export const POINTS_MAX = 720;
+const POINTS_LEAST = 60;
 export const SPANS = ['1h', '6h', '24h'];
 const SAMPLED_TRANSPORTS = ['udp', 'tcp', 'tls'];
 
@@ -151,5 +152,15 @@ export class History {
 
   values(name) {
     return this.series.get(name) ?? [];
+  }
+
+  /** Points from the first one that was measured, and POINTS_LEAST at least: a server that has just started shows more than a blank. */
+  get known() {
+    let first = this.count;
+    for (const values of this.series.values()) {
+      const index = values.findIndex(isNumber);
+      if (index >= 0) first = Math.min(first, index);
+    }
+    return Math.min(this.count, Math.max(POINTS_LEAST, this.count - first));
   }
 }
