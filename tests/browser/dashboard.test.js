@@ -164,9 +164,15 @@ describe('with a server that works', () => {
   test('one call is looked at and ended, and then said to have ended', { timeout: 60000 }, async () => {
     await page.goto(`${origin}/#/calls`);
     await shows(page, '.pager', '1 to 2 of 2');
+    await until('how the calls are', async () => (await rows(page, 'Calls')).every(([trouble]) => /^(Good|Fair|Bad) \d/.test(trouble)), 30000);
     await page.locator('.row-link').first().click();
     await shows(page, '#title', /^Call \d+$/);
     await shows(page, '.facts', HOSTILE);
+    await until('what was measured of it', async () => {
+      const measured = await plotsWithData(page);
+      return ['Loss', 'Bitrate'].every((title) => measured.includes(title));
+    }, 30000);
+    assert.ok((await rows(page, 'RTP streams')).length >= 1);
     assert.equal((await rows(page, 'Channels')).length + (await rows(page, 'Permissions')).length > 0, true);
     await browser.screenshot('dashboard-relayd-call.png');
     await page.getByRole('button', { name: 'End this call' }).click();
