@@ -136,7 +136,7 @@ print_versions() {
     echo "== versions"
     rustc --version
     echo "node $(node --version)"
-    for package in playwright-core puppeteer-core ws; do
+    for package in playwright-core puppeteer-core ws axe-core; do
         echo "$package $(node -p "require('./tests/browser/node_modules/$package/package.json').version")"
     done
     local debian=(coturn nginx-light chromium firefox-esr nghttp2-client libnss3-tools pebble prometheus iproute2 openssl)

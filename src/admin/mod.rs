@@ -3,7 +3,7 @@
 //! It answers on a thread of its own, so that a scrape neither waits for media or signalling nor holds them up. `server` takes
 //! connections, `guard` says who may ask (a token, or loopback names and no foreign page), `routes` is the table of what there
 //! is, `handlers` answer by what [`Control`] offers, `openapi.json` describes all of it and a test holds the two together.
-//! `sampler` fills the `history` of the last hours, whether anybody asks or not.
+//! `sampler` fills the `history` of the last hours, whether anybody asks or not. `dashboard` is the page that shows it.
 //!
 //! Invariants: without a token only a loopback address is served; an answer is bounded, and so are a request, its time and the
 //! connections at once. Absent: TLS (a token on a network wants a proxy or a tunnel before it), CORS, keep-alive.
@@ -13,6 +13,7 @@ mod address;
 mod answer;
 mod control;
 mod counts;
+mod dashboard;
 mod guard;
 mod handlers;
 mod history;
@@ -53,7 +54,7 @@ pub const OPENAPI: &str = include_str!("openapi.json");
 pub struct Settings {
     /// `None`: off. Without a token loopback only: [`Admin::bind_beside`] refuses any other address.
     pub listen: Option<SocketAddr>,
-    /// What every request but those of /healthz and /readyz must bring.
+    /// What every request but those of /healthz, /readyz and the dashboard's files must bring.
     pub token: Option<Secret>,
     /// Whether /metrics shows the counts under coturn's names, too.
     pub coturn_metrics: bool,

@@ -2,6 +2,7 @@
 //! `openapi.json`; a test holds the two together.
 
 use super::answer::{Fault, Reply};
+use super::dashboard;
 use super::handlers::{
     allocations, config, drain, health, history, log_level, reload, stats, tunnels,
 };
@@ -43,6 +44,9 @@ macro_rules! routes {
 }
 
 pub(super) const ROUTES: &[Route] = routes![
+    "GET" "/" => dashboard::page,
+    "GET" "/dashboard.css" => dashboard::style,
+    "GET" "/dashboard.js" => dashboard::script,
     "GET" "/healthz" => health::healthz,
     "GET" "/readyz" => health::readyz,
     "GET" "/version" => health::version,
@@ -67,8 +71,14 @@ pub(super) const ROUTES: &[Route] = routes![
     "DELETE" "/drain" => drain::take_back,
 ];
 
-/// What load balancers and supervisors ask, by GET or HEAD, without a token.
-pub(super) const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+/// What is asked by GET or HEAD without a token: by load balancers and supervisors, and the dashboard's files, which hold no data.
+pub(super) const OPEN: [&str; 5] = [
+    "/healthz",
+    "/readyz",
+    "/",
+    "/dashboard.css",
+    "/dashboard.js",
+];
 
 /// What a path and a method lead to.
 pub(super) enum Found {
@@ -147,7 +157,7 @@ mod tests {
         assert_eq!(found(Method::DELETE, "/allocations/7"), one);
         for path in [
             "",
-            "/",
+            "//",
             "//drain",
             "/drain/",
             "/Drain",

@@ -31,16 +31,25 @@ fn with_token() -> (Subject, Api) {
 }
 
 #[test]
-fn with_a_token_nothing_but_health_is_served_without_it() {
+fn with_a_token_nothing_but_health_and_the_dashboards_files_is_served_without_it() {
     let (subject, api) = with_token();
     let stranger = Api::new(api.addr);
     assert_eq!(stranger.get("/healthz").status, 200);
     assert_eq!(stranger.get("/readyz").status, 200);
+    for path in ["/", "/dashboard.css", "/dashboard.js"] {
+        let served = stranger.get(path);
+        assert_eq!(served.status, 200, "{path}");
+        assert!(
+            !served.body.contains(TOKEN) && !served.body.contains("alice"),
+            "{path} holds no data"
+        );
+        assert_eq!(served.header("access-control-allow-origin"), None);
+    }
     for path in [
         "/metrics",
         "/allocations",
         "/nothing",
-        "/",
+        "/dashboard",
         "/healthz/",
         "/healthz/../metrics",
     ] {
@@ -295,7 +304,7 @@ fn bad_values_are_named_and_a_misspelt_filter_is_no_filter() {
 fn paths_and_methods_that_are_not_there_are_told_apart() {
     let (_subject, api) = start();
     for path in [
-        "/",
+        "/dashboard",
         "/nothing",
         "/allocations/1/2",
         "/../etc/passwd",

@@ -95,3 +95,32 @@ export async function callInPage({ urls, username, credential, payloads, frames,
     two.close();
   }
 }
+
+/** Runs in the browser: a relay-only call with a canvas as video that goes on until the page closes; resolves when frames are decoded. */
+export async function holdCallInPage({ urls, username, credential, waitMs }) {
+  const configuration = { iceServers: [{ urls, username, credential }], iceTransportPolicy: 'relay' };
+  const [one, two] = [new RTCPeerConnection(configuration), new RTCPeerConnection(configuration)];
+  for (const [from, to] of [[one, two], [two, one]]) from.onicecandidate = ({ candidate }) => { if (candidate?.candidate) to.addIceCandidate(candidate); };
+  const canvas = Object.assign(document.createElement('canvas'), { width: 320, height: 180 });
+  const pen = canvas.getContext('2d');
+  let drawn = 0;
+  setInterval(() => {
+    drawn += 1;
+    pen.fillStyle = `rgb(${drawn % 256} ${(drawn * 5) % 256} 90)`;
+    pen.fillRect(0, 0, 320, 180);
+  }, 33);
+  const media = canvas.captureStream(30);
+  for (const track of media.getTracks()) one.addTrack(track, media);
+  const video = Object.assign(document.createElement('video'), { muted: true });
+  two.ontrack = ({ streams }) => { video.srcObject = streams[0]; video.play().catch(() => {}); };
+  await one.setLocalDescription(await one.createOffer());
+  await two.setRemoteDescription(one.localDescription);
+  await two.setLocalDescription(await two.createAnswer());
+  await one.setRemoteDescription(two.localDescription);
+  const deadline = performance.now() + waitMs;
+  while (performance.now() < deadline) {
+    for (const entry of (await two.getStats()).values()) if (entry.type === 'inbound-rtp' && entry.framesDecoded > 3) return 'frames';
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return `no frames; ${one.iceConnectionState}`;
+}

@@ -16,11 +16,11 @@ export function relaydBinary() {
 }
 
 /**
- * Starts relayd, on ports of the system's choice unless `listen` says which. `extra` is TOML that comes after the common tables; `proxy`
- * and `turn` are lines of those tables.
+ * Starts relayd, on ports of the system's choice unless `listen` says which. `extra` is TOML that comes after the common tables; `proxy`,
+ * `turn` and `admin` are lines of those tables.
  * Gives `{udp, tcp, tls}` ports, `https` (origin), `stop`, `alive`.
  */
-export async function startRelayd(name, { dir, cert, key, proxy = [], turn = [], extra = '', domain = 'relay.test', listen = {} }) {
+export async function startRelayd(name, { dir, cert, key, proxy = [], turn = [], admin: adminLines = [], extra = '', domain = 'relay.test', listen = {} }) {
   const addresses = (kind) => JSON.stringify(listen[kind] ?? ['127.0.0.1:0']);
   const file = path.join(dir, `${name}.toml`);
   writeFileSync(file, `
@@ -40,6 +40,7 @@ users = { ${LOGIN.username} = ${JSON.stringify(LOGIN.credential)} }
 ${turn.join('\n')}
 [admin]
 listen = "127.0.0.1:0"
+${adminLines.join('\n')}
 [log]
 format = "json"
 level = "info,relayd=debug"
