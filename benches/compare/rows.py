@@ -113,6 +113,20 @@ def late():
     ]
 
 
+# Call quality may cost a packet no more than this share of what relaying it costs.
+QUALITY = 1.03
+WITHOUT_QUALITY = "relayd_without_quality"
+
+
+def measured():
+    return [
+        Figure("us of CPU a packet", dig("server_cpu_ns_per_packet", scale=1e-3), Ratio(WITHOUT_QUALITY, at_most=QUALITY)),
+        Figure("k packets/s", dig("relayed_pps", scale=1e-3)),
+        Figure("loss %", dig("loss_pct"), plain=True),
+        Figure("load's core, % busy", dig("load_busy_pct"), plain=True),
+    ]
+
+
 LIVES = [
     Figure("us of CPU an Allocate with its 401", dig("allocate", "server_cpu_us_each"), Absolute(31, ("coturn", 98))),
     Figure("us of CPU a whole life", dig("lives", "server_cpu_us_each"), Absolute(45, ("coturn", 137))),
@@ -139,6 +153,8 @@ def each(what, budget, reference):
 TURN_UDP = ("relayd", "coturn", "turn_crate")
 TURN_PAIR = ("relayd", "coturn", "turn_crate", "turn_rs")
 TURN_TWO = ("relayd", "coturn")
+ON_AND_OFF = ("relayd", WITHOUT_QUALITY)
+RTP = ("--max", "--payload", "rtp")
 HTTP = ("relayd", "nginx", "haproxy")
 HUNDRED = ("--allocations", "100")
 # One frame a write saturates the load's core before the server's: a write costs the sender more than relaying costs the
@@ -160,6 +176,9 @@ ROWS = [
     Row("large", "ChannelData, 1200-byte payload, 100 allocations, as much as fits", TURN_TWO, relay(*HUNDRED, "--max", "--size", "1200"), most(None)),
     Row("runs", "ChannelData, 1200-byte payload, 8 packets of an allocation in a row, as much as fits", TURN_TWO, relay(*HUNDRED, "--max", "--size", "1200", "--burst", "8"), most(None)),
     Row("large20k", "ChannelData, 1200-byte payload, steady 20 000 packets/s", TURN_TWO, relay(*HUNDRED, "--size", "1200", "--pps-per-alloc", "100"), fixed()),
+    # A process for each run: where its memory happens to lie makes up to two per cent, and would go with one side all rounds long.
+    Row("quality", "ChannelData with RTP, 100 allocations, call quality on and off, as much as fits", ON_AND_OFF, relay(*HUNDRED, *RTP), measured(), fresh=True),
+    Row("quality1000", "ChannelData with RTP, 1000 allocations, call quality on and off, as much as fits", ON_AND_OFF, relay("--allocations", "1000", *RTP), measured(), fresh=True),
     Row("churn", "allocations that come and go", TURN_UDP, alloc("--count", "2000", "--no-bind", "--hold", "0", "--rounds", "2"), LIVES),
     Row("memory", "5000 allocations held", TURN_UDP, alloc("--count", "5000", "--hold", "1", "--rounds", "0"), HELD, fresh=True),
     Row("deleted", "after 10 000 deletions", TURN_TWO, alloc("--count", "10000", "--hold", "0", "--rounds", "0", "--settle", "3"), DELETED, fresh=True),
