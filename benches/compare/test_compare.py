@@ -68,6 +68,7 @@ class Judging(unittest.TestCase):
             cost["relayd"] = [out(102), out(104), out(104)]
             self.assertIn("budget <= 1.03", judge.missed(row, judge.lines(row, cost), 3)[0])
             self.assertTrue(row.fresh)
+            self.assertGreater(row.times, 1)
 
 
 class Starting(unittest.TestCase):
