@@ -11,7 +11,7 @@ import { after, before, describe, test } from 'node:test';
 import { launchChromium, launchFirefox } from './lib/browsers.js';
 import { authority } from './lib/certs.js';
 import { SEED, startForwarder } from './lib/forwarder.js';
-import { call, hangUp, rateOf, silence, stats } from './lib/lossy-call.js';
+import { FAKE_DEVICES, call, hangUp, rateOf, silence, stats } from './lib/lossy-call.js';
 import { scratch, until } from './lib/scratch.js';
 import { LOGIN, startRelayd } from './lib/subject.js';
 
@@ -43,7 +43,7 @@ after(async () => {
   work.remove();
 });
 
-for (const [name, launch] of [['Chromium', launchChromium], ['Firefox', () => launchFirefox({ ca: ca.ca, offline: true })]]) {
+for (const [name, launch] of [['Chromium', () => launchChromium({ extraFlags: FAKE_DEVICES })], ['Firefox', () => launchFirefox({ ca: ca.ca, offline: true })]]) {
   describe(name, () => {
     let browser;
     before(async () => {
@@ -97,12 +97,12 @@ for (const [name, launch] of [['Chromium', launchChromium], ['Firefox', () => la
     });
 
     test('packets out of order and doubled ones are not lost ones', { timeout: 60000 }, async (t) => {
-      const seen = await measured(t, browser, { client: { toFar: { reorder: 0.05, duplicate: 0.05 } } });
+      const seen = await measured(t, browser, {}, { client: { toFar: { reorder: 0.05, duplicate: 0.05 } } });
       const { expected } = seen.client.sums();
       for (const [what, count] of [['reordered', seen.total.client.reordered], ['duplicates', seen.total.client.duplicates]]) {
-        // Each packet is chosen by itself, but that none is held while another one of its stream is: then fewer are reordered.
+        // Each packet is chosen by itself, but that none is held while another one of its stream is, and that all of it starts in the call.
         const [least, most] = spread(expected, 0.05);
-        assert.ok(count >= least * 0.9 && count <= most, `${count} ${what} of ${expected}`);
+        assert.ok(count >= least * 0.8 && count <= most, `${count} ${what} of ${expected}`);
         assert.equal(seen.total.peer[what], 0);
       }
       noLoss(seen);
@@ -115,13 +115,13 @@ for (const [name, launch] of [['Chromium', launchChromium], ['Firefox', () => la
       const sound = (side) => seen.streams.find((stream) => stream.from === side && stream.payload_type === 111);
       const [client, peer] = [sound('client'), sound('peer')];
       const truth = seen.peer.streams.get(peer.ssrc).jitterMs(111, rateOf('audio'), 10000);
-      const heard = seen.ends.one.streams.find(({ kind }) => kind === 'audio').jitterMs;
+      const heard = seen.heard.one.streams.find(({ kind }) => kind === 'audio').jitterMs;
       t.diagnostic(`sound of the peer: ${truth} ms left the forwarder, ${peer.jitter_ms} by relayd, ${heard} by the browser; of the client: ${client.jitter_ms}`);
-      // Two even spreads over J differ by J/3 in the mean, with a deviation of J/√18. The running mean of RFC 3550, of weight 1/16, leaves
-      // 0.18 of that, and a little more since neighbours share a packet: 5 deviations of such a mean are J/4.
-      const room = jitterMs / 4;
-      assert.ok(Math.abs(peer.jitter_ms - truth) < room, `${peer.jitter_ms} ms by relayd, ${truth} ms left the forwarder`);
-      assert.ok(Math.abs(peer.jitter_ms - heard) < room * Math.SQRT2, `${peer.jitter_ms} ms by relayd, ${heard} by the browser`);
+      // Two even spreads over J differ by J/3 in the mean, with a deviation of J/√18. The mean of 300 of them is within J/10 of that by 7
+      // deviations. The browser tells no mean of ten seconds but RFC 3550's running one, of weight 1/16, which leaves 0.18 of the
+      // deviation, and a little more since neighbours share a packet: 5 of these are J/4.
+      assert.ok(Math.abs(peer.jitter_ms - truth) < jitterMs / 10, `${peer.jitter_ms} ms by relayd, ${truth} ms left the forwarder`);
+      assert.ok(Math.abs(peer.jitter_ms - heard) < jitterMs / 10 + jitterMs / 4, `${peer.jitter_ms} ms by relayd, ${heard} by the browser`);
       assert.ok(client.jitter_ms < peer.jitter_ms, `${client.jitter_ms} ms of the client`);
     });
 
@@ -158,7 +158,7 @@ function lostOn(side, seen) {
   const window = Math.floor(rate * WINDOW_S_MIN);
   const [fewest, mostOf] = spread(window, LOSS);
   assert.ok(ratio >= fewest / window && ratio <= mostOf / window, `${ratio} of about ${window} packets`);
-  assert.equal(seen.trouble.trouble_side, side, JSON.stringify(seen.trouble));
+  assert.deepEqual([seen.now.trouble_side, seen.now.trouble_cause], [side, 'loss'], JSON.stringify(seen.now));
   assert.ok(seen.history[side].loss_ratio.some((value) => value > 0), JSON.stringify(seen.history));
   assert.ok(seen.history[other].loss_ratio.every((value) => value === null || value === 0), JSON.stringify(seen.history));
 }
@@ -199,8 +199,8 @@ function heardOf(streams, from, end) {
   assert.equal(end.streams.length, 2);
 }
 
-/** Calls through both forwarders, which treat packets as told, and gives every figure of it. */
-async function measured(t, browser, manners) {
+/** Calls through both forwarders, which treat packets as told, from the start or in the call, and gives every figure of it. */
+async function measured(t, browser, manners, later = null) {
   t.diagnostic(`seed ${SEED}`);
   const client = await startForwarder({ far: server.udp, framed: true, seed: SEED });
   const peer = await startForwarder({ near: ADDRESS, seed: SEED + 1 });
@@ -223,11 +223,16 @@ async function measured(t, browser, manners) {
         },
       },
     });
-    const during = await enough(browser, relayed, [client, peer]);
+    if (later) {
+      client.impair(later.client ?? {});
+      peer.impair(later.peer ?? {});
+    }
+    const during = await enough(browser, relayed);
+    const heard = await stats(browser);
     const total = await settled(browser, relayed, [client, peer]);
     const seen = {
-      now: during, trouble: during, total, streams: total.streams, history: total.history, client: client.toFar, peer: peer.toFar,
-      ends: await stats(browser),
+      now: during, total, streams: total.streams, history: total.history, client: client.toFar, peer: peer.toFar,
+      heard, ends: await stats(browser),
     };
     t.diagnostic(JSON.stringify({ now: { client: during.client, peer: during.peer }, total: { client: total.client, peer: total.peer } }));
     return seen;
@@ -252,7 +257,7 @@ async function measuredPair(t, browser, manner) {
       return [candidate];
     };
     await call(browser, { caller: relayOnly(caller), callee: relayOnly(callee), rewrite: { offer: first, answer: first } });
-    await enough(browser, relayed[0], forwarders);
+    await enough(browser, relayed[0]);
     const totals = [await settled(browser, relayed[0], forwarders), await quality(relayed[1])];
     return { caller: { total: totals[0] }, callee: { total: totals[1] }, callerSums: caller.toFar.sums(), calleeSums: callee.toFar.sums() };
   } finally {
@@ -264,7 +269,7 @@ async function measuredPair(t, browser, manner) {
 const relayOnly = (forwarder) => ({ iceServers: [{ urls: `turn:127.0.0.1:${forwarder.port}?transport=udp`, ...LOGIN }], iceTransportPolicy: 'relay' });
 
 /** relayd's figures while media still flows, after so much sound both ways, and with both round trips known. */
-async function enough(browser, relayed, forwarders) {
+async function enough(browser, relayed) {
   await until('enough sound', async () => {
     const ends = Object.values(await stats(browser));
     return ends.every(({ streams }) => streams.some(({ kind, packets, lost }) => kind === 'audio' && packets + lost >= SOUND_PACKETS));

@@ -66,10 +66,15 @@ export class Account {
     return this.streams.get(ssrc);
   }
 
-  /** The sums over all streams of which something left. */
+  /** The sums over all streams. What is only seen in a row of packets is counted from a stream's second one on: one alone is no stream. */
   sums() {
-    const sums = { packets: 0, expected: 0, lost: 0, reordered: 0, duplicates: 0, thrown: 0 };
-    for (const stream of this.streams.values()) for (const name of Object.keys(sums)) sums[name] += stream[name];
+    const sums = { packets: 0, thrown: 0, expected: 0, lost: 0, reordered: 0, duplicates: 0 };
+    for (const stream of this.streams.values()) {
+      sums.packets += stream.packets;
+      sums.thrown += stream.thrown;
+      if (stream.seen.size < 2) continue;
+      for (const name of ['expected', 'lost', 'reordered', 'duplicates']) sums[name] += stream[name];
+    }
     return sums;
   }
 }
