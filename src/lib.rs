@@ -22,6 +22,7 @@ pub mod listen;
 pub mod metrics;
 pub mod page;
 pub mod proxy;
+pub mod quality;
 pub mod secret;
 pub mod snippet;
 pub mod stun;

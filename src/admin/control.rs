@@ -4,6 +4,7 @@
 
 use super::address::AddressFilter;
 use super::paging::Position;
+use super::quality::Quality;
 use serde::Serialize;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -77,6 +78,7 @@ pub enum AllocationSort {
     Packets,
     ToPeerBytes,
     ToClientBytes,
+    Trouble,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +91,8 @@ pub struct AllocationQuery {
     pub limit: usize,
     /// Permissions and channels shown of each.
     pub lists_max: usize,
+    /// Whether the quality is shown with its streams and its history.
+    pub details: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -124,6 +128,8 @@ pub struct Allocation {
     pub permissions: Vec<Permission>,
     pub channel_count: usize,
     pub channels: Vec<Channel>,
+    /// `None`: switched off, or nothing that can be measured has passed.
+    pub quality: Option<Quality>,
 }
 
 #[derive(Clone, Debug, Serialize)]

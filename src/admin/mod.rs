@@ -16,6 +16,7 @@ mod guard;
 mod handlers;
 mod paging;
 pub mod probe;
+mod quality;
 mod query;
 mod routes;
 mod server;
@@ -30,6 +31,10 @@ pub use control::{
 };
 pub use counts::Counts;
 pub use paging::{CursorKey, Position};
+pub use quality::{
+    PacketKinds, Quality, QualityDetails, QualityHistory, QualitySeries, QualitySide,
+    QualityStream, RtpTotals,
+};
 pub use server::{Admin, BindError, Running};
 pub use state::{Addresses, AdminState, ReloadRequest, Reloaded};
 

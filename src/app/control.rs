@@ -1,5 +1,7 @@
 //! What the admin listener may ask of the running server: translates between its words and those of the parts.
 
+mod quality;
+
 use crate::addr::Transport;
 use crate::admin::{
     self, Addresses, Allocation, AllocationFilter, AllocationList, AllocationQuery, AllocationSort,
@@ -196,6 +198,7 @@ fn wanted(query: AllocationQuery) -> Query {
             AllocationSort::Packets => SortBy::Packets,
             AllocationSort::ToPeerBytes => SortBy::ToPeerBytes,
             AllocationSort::ToClientBytes => SortBy::ToClientBytes,
+            AllocationSort::Trouble => SortBy::Trouble,
         },
         descending,
         after: query.after.map(|after| census::Position {
@@ -209,6 +212,7 @@ fn wanted(query: AllocationQuery) -> Query {
         }),
         limit: query.limit,
         lists_max: query.lists_max,
+        details: query.details,
     }
 }
 
@@ -286,6 +290,7 @@ fn shown(row: Row, now: Instant) -> (admin::Position, Allocation) {
                 lifetime_left_s: left(channel.expires_at),
             })
             .collect(),
+        quality: row.quality.as_ref().map(quality::shown),
     };
     let key = match row.position.key {
         Key::Number(number) => CursorKey::Number(number),

@@ -4,11 +4,12 @@
 //! adds up the copies. No worker ever waits for a scrape.
 
 use crate::io::stream::StreamEnd;
+use crate::quality::{self, Histogram, Kind, Side};
 use crate::sys::send::SendCounts;
 use crate::turn::counters::{Answer, Counters, Method};
 use crate::turn::{DropReason, EndReason};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -124,7 +125,8 @@ impl Collector for Metrics {
         self.encode_gauges(&mut encoder)?;
         encode_sockets(&mut encoder, &counts)?;
         encode_streams(&mut encoder, &counts)?;
-        encode_turn(&mut encoder, &counts)
+        encode_turn(&mut encoder, &counts)?;
+        encode_quality(&mut encoder, &counts)
     }
 }
 
@@ -358,6 +360,67 @@ fn encode_requests(
     Ok(())
 }
 
+fn encode_quality(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters)]) -> fmt::Result {
+    let mut all = quality::Counts::default();
+    counts.iter().for_each(|(_, turn)| all.add(&turn.quality));
+    histograms(
+        encoder,
+        "relayd_quality_loss_ratio",
+        "Loss of RTP packets before the relay, one observation for each call with RTP, side and interval of 10 s",
+        None,
+        [
+            &all.side(Side::Client).loss_ratio,
+            &all.side(Side::Peer).loss_ratio,
+        ],
+    )?;
+    histograms(
+        encoder,
+        "relayd_quality_jitter",
+        "Interarrival jitter of RTP (RFC 3550) at the relay, one observation for each call, side and interval of 10 s",
+        Some(&Unit::Seconds),
+        [&all.side(Side::Client).jitter, &all.side(Side::Peer).jitter],
+    )?;
+    histograms(
+        encoder,
+        "relayd_quality_round_trip",
+        "Round trip between relay and client, and relay and peer, one observation for each call, side and interval of 10 s",
+        Some(&Unit::Seconds),
+        [
+            &all.side(Side::Client).round_trip,
+            &all.side(Side::Peer).round_trip,
+        ],
+    )?;
+    let name = "relayd_quality_packets";
+    let help = "Packets that were looked at, by the side that they came from and what they are";
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for side in Side::ALL {
+        for kind in Kind::ALL {
+            let labels = [("side", side.label()), ("kind", kind.label())];
+            labelled_counter(&mut metric, &labels, all.side(side).packets(kind))?;
+        }
+    }
+    Ok(())
+}
+
+/// One histogram for each side.
+fn histograms(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    sides: [&Histogram; 2],
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+    for (side, histogram) in Side::ALL.into_iter().zip(sides) {
+        let labels = [("side", side.label())];
+        let buckets: Vec<(f64, u64)> = histogram.buckets().collect();
+        let (sum, count) = (histogram.sum(), histogram.count());
+        let mut metric = metric.encode_family(&labels)?;
+        metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+    }
+    Ok(())
+}
+
 fn single(
     encoder: &mut DescriptorEncoder,
     name: &str,
@@ -413,6 +476,10 @@ mod tests {
             "relayd_turn_allocations_started_total 6",
             "relayd_turn_allocations 4",
             "relayd_turn_relayed_bytes_total{direction=\"to_peer\"} 0",
+            "relayd_quality_packets_total{side=\"client\",kind=\"rtp\"} 0",
+            "relayd_quality_loss_ratio_count{side=\"peer\"} 0",
+            "relayd_quality_jitter_seconds_sum{side=\"client\"} 0.0",
+            "relayd_quality_round_trip_seconds_bucket{le=\"+Inf\",side=\"peer\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

@@ -18,6 +18,7 @@ use crate::io::relay::{RelayShared, RelaySockets};
 use crate::io::stream::{READ_LEN, StreamEnd};
 use crate::io::streams::Streams;
 use crate::io::token::{Link, Token};
+use crate::quality::Side;
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Event, Events, Interest};
 use crate::sys::memory;
@@ -465,6 +466,8 @@ fn log_start(start: &AllocationStart) {
 }
 
 fn log_end(end: &AllocationEnd) {
+    let quality = end.quality.unwrap_or_default();
+    let (client, peer) = (quality.side(Side::Client), quality.side(Side::Peer));
     tracing::info!(
         id = end.id,
         user = end.username.as_str(),
@@ -477,6 +480,12 @@ fn log_end(end: &AllocationEnd) {
         to_client_bytes = end.to_client_bytes,
         reason = end.reason.label(),
         duration_s = end.duration.as_secs_f64(),
+        client_loss_ratio = client.loss_ratio(),
+        client_jitter_ms = client.jitter_ms(),
+        client_round_trip_ms = client.round_trip_ms(),
+        peer_loss_ratio = peer.loss_ratio(),
+        peer_jitter_ms = peer.jitter_ms(),
+        peer_round_trip_ms = peer.round_trip_ms(),
         "allocation ended"
     );
 }
@@ -510,6 +519,7 @@ mod tests {
             to_client_bytes: 4,
             duration: Duration::from_millis(1500),
             reason: EndReason::Disconnected,
+            quality: None,
         };
         let written = Written::default();
         let writer = written.clone();

@@ -279,6 +279,7 @@ impl Server {
             traffic: Traffic::default(),
             to_peer: ByteBucket::default(),
             to_client: ByteBucket::default(),
+            quality: None,
             started_ns: request.now_ns,
             timer_ns: expires_ns,
         };

@@ -2,6 +2,7 @@
 
 use crate::addr::{Family, RelayedAddr};
 use crate::limits::{ByteBucket, User};
+use crate::quality;
 use crate::turn::channels::Channels;
 use crate::turn::counters::{Answer, Traffic};
 use crate::turn::credentials::Credential;
@@ -52,6 +53,8 @@ pub struct Allocation {
     pub traffic: Traffic,
     pub to_peer: ByteBucket,
     pub to_client: ByteBucket,
+    /// Made with the first packet that can be measured.
+    pub quality: Option<Box<quality::Call>>,
     pub started_ns: u64,
     /// The entry of `Timers` that is in force.
     pub timer_ns: u64,

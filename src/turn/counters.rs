@@ -1,6 +1,7 @@
 //! What one server has counted: plain integers in arrays, indexed by closed enums. No metrics crate here.
 
 use crate::addr::Transport;
+use crate::quality;
 use crate::turn::labels::labels;
 use crate::turn::output::{DropReason, EndReason};
 
@@ -132,6 +133,8 @@ pub struct Counters {
     pub traffic: Traffic,
     /// Indications to clients about ICMP errors (RFC 8656 §11.5).
     pub icmp_indications: u64,
+    /// What the calls' quality was measured to be.
+    pub quality: quality::Counts,
 }
 
 impl Default for Counters {
@@ -145,6 +148,7 @@ impl Default for Counters {
             ended_traffic: Traffic::default(),
             traffic: Traffic::default(),
             icmp_indications: 0,
+            quality: quality::Counts::default(),
         }
     }
 }

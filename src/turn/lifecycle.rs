@@ -194,6 +194,7 @@ impl Server {
                 to_client_bytes: allocation.traffic.to_client_bytes,
                 duration: Duration::from_nanos(duration_ns),
                 reason,
+                quality: allocation.quality.map(|call| call.summary()),
             })));
         self.tidy_timers();
     }

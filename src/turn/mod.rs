@@ -119,6 +119,11 @@ impl Server {
         self.policy = Policy::new(Arc::clone(&settings), Arc::clone(&self.shared.live));
         self.offer = Offer::of(&settings);
         self.settings = settings;
+        if !self.settings.call_quality {
+            self.table
+                .iter_mut()
+                .for_each(|allocation| allocation.quality = None);
+        }
         self.rejudge();
     }
 
@@ -182,7 +187,7 @@ impl Server {
         payload: &[u8],
     ) -> Verdict {
         let now_ns = self.begin(now.instant());
-        let verdict = self.relay_to_client(now_ns, relay, from, payload.len());
+        let verdict = self.relay_to_client(now_ns, relay, from, payload);
         self.count(verdict)
     }
 

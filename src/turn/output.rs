@@ -1,6 +1,7 @@
 //! What the core returns: a verdict for each packet, and a queue of replies and orders for the driver.
 
 use crate::addr::{FiveTuple, PeerAddr, RelayedAddr, Transport};
+use crate::quality;
 use crate::stun::indication::DATA_HEADER_LEN_MAX;
 use crate::turn::labels::labels;
 use crate::turn::ports::RelayId;
@@ -188,6 +189,8 @@ pub struct AllocationEnd {
     pub to_client_bytes: u64,
     pub duration: Duration,
     pub reason: EndReason,
+    /// `None` if nothing was measured.
+    pub quality: Option<quality::Summary>,
 }
 
 /// A bound channel with a permission: what a fast path needs to know.

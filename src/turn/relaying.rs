@@ -5,6 +5,7 @@
 
 use crate::addr::{FiveTuple, PeerAddr};
 use crate::limits::{ByteBucket, SharedByteBucket};
+use crate::quality::{Arrived, Side, measure};
 use crate::stun::indication::{self, DATA_HEADER_LEN_MAX, SendError};
 use crate::stun::{channel_data, padding};
 use crate::turn::Server;
@@ -46,7 +47,13 @@ impl Server {
         if !self.policy.permits(standing, peer) {
             return Err(DropReason::PeerDenied);
         }
-        let len = data.payload.len();
+        let payload = bytes.get(data.payload.clone()).unwrap_or_default();
+        let len = payload.len();
+        if self.settings.call_quality {
+            let arrived = Arrived::new(Side::Client, peer, now_ns);
+            let counts = &mut self.counters.quality;
+            measure(&mut allocation.quality, counts, arrived, payload);
+        }
         let buckets = (
             &mut allocation.to_peer,
             &allocation.user.to_peer,
@@ -87,7 +94,13 @@ impl Server {
         if !self.policy.permits(standing, peer) {
             return Err(DropReason::PeerDenied);
         }
-        let len = send.payload.len();
+        let payload = bytes.get(send.payload.clone()).unwrap_or_default();
+        let len = payload.len();
+        if self.settings.call_quality {
+            let arrived = Arrived::new(Side::Client, peer, now_ns);
+            let counts = &mut self.counters.quality;
+            measure(&mut allocation.quality, counts, arrived, payload);
+        }
         let buckets = (
             &mut allocation.to_peer,
             &allocation.user.to_peer,
@@ -110,8 +123,9 @@ impl Server {
         now_ns: u64,
         relay: RelayId,
         from: PeerAddr,
-        len: usize,
+        payload: &[u8],
     ) -> Result<Verdict, DropReason> {
+        let len = payload.len();
         let slot = self.table.slot_of_relay(relay);
         let slot = slot.ok_or(DropReason::NoRelay)?;
         let transaction_id = self.next_transaction_id();
@@ -126,6 +140,11 @@ impl Server {
         let standing = permission.ok_or(DropReason::NoPermission)?.standing;
         if !self.policy.permits(standing, from) {
             return Err(DropReason::PeerDenied);
+        }
+        if self.settings.call_quality {
+            let arrived = Arrived::new(Side::Peer, from, now_ns);
+            let counts = &mut self.counters.quality;
+            measure(&mut allocation.quality, counts, arrived, payload);
         }
         let prefix = match allocation.channels.number_of(from, now_ns) {
             Some(number) => {

@@ -53,6 +53,12 @@ impl Table {
             .map(|(slot, allocation)| (narrow(slot), allocation))
     }
 
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Allocation> {
+        self.allocations
+            .iter_mut()
+            .map(|(_, allocation)| allocation)
+    }
+
     /// No allocation has a slot from here on.
     pub fn slots_end(&self) -> u32 {
         narrow(self.allocations.capacity())

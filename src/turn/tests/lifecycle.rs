@@ -155,6 +155,7 @@ fn an_end_tells_everything_that_the_log_line_says() {
     assert_eq!(start, 0);
     let end = world.ends().remove(0);
     let wanted = AllocationEnd {
+        quality: None,
         id: end.id,
         username: "alice".to_owned(),
         transport: Transport::Udp,
