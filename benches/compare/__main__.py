@@ -96,7 +96,7 @@ class Play:
         self.results = {name: [] for name in row.servers}
 
     def run(self):
-        wanted, played, discarded = self.args.rounds, 0, 0
+        wanted, played, discarded = self.args.rounds * self.row.times, 0, 0
         try:
             self.origin = self.bench.origin() if self.row.is_proxy() else None
             while "relayd" not in self.gone and len(self.results["relayd"]) < wanted and played < 2 * wanted:
@@ -153,7 +153,7 @@ def report(kept, args):
             continue
         lines = judge.lines(row, played["rounds"])
         found += lines
-        missed += judge.missed(row, lines, kept["rounds"])
+        missed += judge.missed(row, lines, kept["rounds"] * row.times)
         faults += [f"{row.name}: {name}: {fault}" for name, fault in played["faults"]]
         absent += [f"{row.name}: {name}: {shortened(fault)}" for name, fault in played["gone"].items()]
     print(machine.heading(kept["machine"]))

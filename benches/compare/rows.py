@@ -39,21 +39,21 @@ class Absolute:
 
 
 class Row:
-    """`fresh`: a new process for each run. `plot`: measured for a plot alone, where it is asked for."""
+    """`fresh`: a new process for each run. `plot`: measured for a plot alone, where it is asked for. `times`: so many rounds for one of others."""
 
-    def __init__(self, name, title, servers, load, figures, fresh=False, plot=False):
+    def __init__(self, name, title, servers, load, figures, fresh=False, plot=False, times=1):
         self.name, self.title, self.servers, self.load, self.figures = name, title, servers, load, figures
-        self.fresh, self.plot = fresh, plot
+        self.fresh, self.plot, self.times = fresh, plot, times
 
     def is_proxy(self):
         return "nginx" in self.servers
 
 
-def relay(*options, transport="udp", seconds_min=0.0):
+def relay(*options, transport="udp", seconds_min=0.0, seconds_max=3600.0):
     def load(server, _origin, args):
         address = getattr(server, transport)
         command = [f"{RELEASE}/turnbench", "relay", "--server", address, "--transport", transport, "--server-pid", str(server.pid), "--cpu", LOAD_CORE]
-        return command + ["--seconds", str(max(args.seconds, seconds_min)), "--warmup", "1", *options]
+        return command + ["--seconds", str(min(max(args.seconds, seconds_min), seconds_max)), "--warmup", "1", *options]
 
     return load
 
@@ -113,6 +113,22 @@ def late():
     ]
 
 
+# What a packet costs with call quality, to what it costs without. One round differs from the next by four per cent: the median of five
+# says nothing about three, that of many short ones does.
+QUALITY = 1.03
+QUALITY_TIMES, QUALITY_SECONDS = 5, 1.0
+WITHOUT_QUALITY = "relayd_without_quality"
+
+
+def measured():
+    return [
+        Figure("us of CPU a packet", dig("server_cpu_ns_per_packet", scale=1e-3), Ratio(WITHOUT_QUALITY, at_most=QUALITY)),
+        Figure("k packets/s", dig("relayed_pps", scale=1e-3)),
+        Figure("loss %", dig("loss_pct"), plain=True),
+        Figure("load's core, % busy", dig("load_busy_pct"), plain=True),
+    ]
+
+
 LIVES = [
     Figure("us of CPU an Allocate with its 401", dig("allocate", "server_cpu_us_each"), Absolute(31, ("coturn", 98))),
     Figure("us of CPU a whole life", dig("lives", "server_cpu_us_each"), Absolute(45, ("coturn", 137))),
@@ -147,6 +163,14 @@ WRITES = ("--burst", "4")
 
 BODY_BYTES = 4 << 20
 
+
+def quality(name, allocations):
+    """relayd against itself. A process for each run: what its memory's place makes would go with one side all rounds long."""
+    load = relay("--allocations", str(allocations), "--max", "--payload", "rtp", seconds_max=QUALITY_SECONDS)
+    title = f"ChannelData with RTP, {allocations} busy allocations, call quality on and off, as much as fits"
+    return Row(name, title, ("relayd", WITHOUT_QUALITY), load, measured(), fresh=True, times=QUALITY_TIMES)
+
+
 ROWS = [
     Row("channel", "ChannelData, 100 busy allocations, as much as fits", TURN_UDP, relay(*HUNDRED, "--max"), most(1.35)),
     Row("channel1000", "ChannelData, 1000 busy allocations, as much as fits", TURN_UDP, relay("--allocations", "1000", "--max"), most(1.35)),
@@ -160,6 +184,8 @@ ROWS = [
     Row("large", "ChannelData, 1200-byte payload, 100 allocations, as much as fits", TURN_TWO, relay(*HUNDRED, "--max", "--size", "1200"), most(None)),
     Row("runs", "ChannelData, 1200-byte payload, 8 packets of an allocation in a row, as much as fits", TURN_TWO, relay(*HUNDRED, "--max", "--size", "1200", "--burst", "8"), most(None)),
     Row("large20k", "ChannelData, 1200-byte payload, steady 20 000 packets/s", TURN_TWO, relay(*HUNDRED, "--size", "1200", "--pps-per-alloc", "100"), fixed()),
+    quality("quality", 100),
+    quality("quality1000", 1000),
     Row("churn", "allocations that come and go", TURN_UDP, alloc("--count", "2000", "--no-bind", "--hold", "0", "--rounds", "2"), LIVES),
     Row("memory", "5000 allocations held", TURN_UDP, alloc("--count", "5000", "--hold", "1", "--rounds", "0"), HELD, fresh=True),
     Row("deleted", "after 10 000 deletions", TURN_TWO, alloc("--count", "10000", "--hold", "0", "--rounds", "0", "--settle", "3"), DELETED, fresh=True),

@@ -120,11 +120,23 @@ class Bench:
         return self.path(f"{name}-{self.count}.log")
 
     def relayd(self, origin=None):
+        return self.started("relayd", self.relayd_file(origin))
+
+    def relayd_without_quality(self, origin=None):
+        return self.started("relayd without quality", self.relayd_file(origin, "call_quality = false"))
+
+    def started(self, name, text):
+        config = self.file(f"{name.replace(' ', '-')}.toml", text)
+        server = Server(name, [f"{RELEASE}/relayd", "--config", config], self.log(name.replace(" ", "-")))
+        ready = server.wait_for(lambda: relayd_ready(server.log))
+        server.udp, server.tcp, server.tls = (ready[kind][0] for kind in ("udp", "tcp", "tls"))
+        return server
+
+    def relayd_file(self, origin=None, turn=""):
+        """relayd's configuration, with the lines `turn` in its table of that name."""
         upstream = f"{UPSTREAM}:{origin}" if origin else UPSTREAM
         resolve = f'"{upstream}" = "127.0.0.1:{origin}"' if origin else ""
-        config = self.file(
-            "relay.toml",
-            f"""
+        return f"""
 [server]
 domain = "proxy.test"
 workers = 1
@@ -138,6 +150,7 @@ key = "{self.path("proxy.key")}"
 [turn]
 realm = "bench"
 users = {{ u = "p" }}
+{turn}
 [turn.peers]
 allow = ["127.0.0.0/8"]
 [turn.limits]
@@ -151,12 +164,7 @@ listen = "127.0.0.1:0"
 [log]
 format = "json"
 level = "warn,relayd::app=info"
-""",
-        )
-        server = Server("relayd", [f"{RELEASE}/relayd", "--config", config], self.log("relayd"))
-        ready = server.wait_for(lambda: relayd_ready(server.log))
-        server.udp, server.tcp, server.tls = (ready[kind][0] for kind in ("udp", "tcp", "tls"))
-        return server
+"""
 
     def coturn(self, origin=None):
         plain, tls = free_port(), free_port()

@@ -14,6 +14,7 @@ import judge
 import plot
 import readme
 from rows import ROWS, Absolute, Figure, Ratio, Row, dig
+from servers import Bench
 
 SPEED = Row("fast", "speed", ("relayd", "coturn"), None, [Figure("pps", dig("pps"), Ratio("coturn", at_least=1.35))])
 SMALL = Row("small", "size", ("relayd", "coturn"), None, [Figure("bytes", dig("bytes"), Absolute(100, ("coturn", 400)))])
@@ -54,8 +55,41 @@ class Judging(unittest.TestCase):
 
     def test_each_budget_of_the_tables_has_a_row(self):
         budgets = [figure for row in ROWS for figure in row.figures if figure.budget and not row.plot]
-        # channel, channel1000, send, pair, tcp, tls, steady60k, 3 quiet20k, 2 churn, memory, deleted, and 5 of the proxy
-        self.assertEqual(len(budgets), 19)
+        # channel, channel1000, send, pair, tcp, tls, steady60k, 3 quiet20k, quality, quality1000, 2 churn, memory, deleted, and 5 of the proxy
+        self.assertEqual(len(budgets), 21)
+
+    def test_what_call_quality_costs_is_held_against_relayd_without_it(self):
+        for name in ("quality", "quality1000"):
+            row = next(row for row in ROWS if row.name == name)
+            cost = {"relayd": [out(102), out(103), out(104)], "relayd_without_quality": [out(100), out(100), out(100)]}
+            lines = judge.lines(row, cost)
+            self.assertEqual((lines[0].rival, lines[0].budget, lines[0].verdict), ("relayd without quality", "<= 1.03", judge.MET))
+            self.assertEqual(judge.missed(row, lines, 3), [])
+            cost["relayd"] = [out(102), out(104), out(104)]
+            self.assertIn("budget <= 1.03", judge.missed(row, judge.lines(row, cost), 3)[0])
+            self.assertTrue(row.fresh)
+            self.assertGreater(row.times, 1)
+
+
+class Starting(unittest.TestCase):
+    def test_every_row_has_its_servers(self):
+        for row in ROWS:
+            for name in row.servers:
+                self.assertTrue(hasattr(Bench, name), name)
+
+    def test_call_quality_is_all_that_differs(self):
+        """The same load, which looks like RTP, on relayd as it is and on relayd with the one key changed."""
+        files = []
+        bench = Bench.__new__(Bench)
+        bench.directory = "/nowhere"
+        bench.started = lambda _name, text: files.append(text.splitlines())
+        bench.relayd()
+        bench.relayd_without_quality()
+        changed = [(with_it, without) for with_it, without in zip(*files, strict=True) if with_it != without]
+        self.assertEqual(changed, [("", "call_quality = false")])
+        row = next(row for row in ROWS if row.name == "quality")
+        command = row.load(type("Server", (), {"udp": "a", "pid": 1}), None, type("Args", (), {"seconds": 1})())
+        self.assertEqual(command[command.index("--payload") + 1], "rtp")
 
 
 class Accounts(unittest.TestCase):
@@ -99,6 +133,10 @@ class Showing(unittest.TestCase):
         text = readme.section(kept, [("t", "p.svg")])
         self.assertIn("coturn: 20000 | 0.05 | <= 4000 | met |", text)
         self.assertIn("![t](p.svg)", text)
+
+
+def out(cpu_ns):
+    return {"server_cpu_ns_per_packet": cpu_ns, "relayed_pps": 1, "loss_pct": 0, "load_busy_pct": 50}
 
 
 def held(size):

@@ -4,9 +4,10 @@
 //! duplicate. Nothing that is not exactly what was sent, or came the wrong way, counts as relayed.
 
 use crate::hist::Hist;
+use crate::payload::Payload;
 use serde_json::{json, Value};
 
-/// tag, allocation, sequence, timestamp, direction, check.
+/// tag, allocation, sequence, timestamp, direction, check; behind what the payload's kind puts first.
 pub const HEADER: usize = 28;
 const TAG: u32 = 0x5442_6E31;
 /// After this long without an arrival the packets under way are given up, in the closed loop.
@@ -24,6 +25,7 @@ pub struct Faults {
 
 pub struct Lane {
     direction: u8,
+    payload: Payload,
     /// Consecutive packets of one allocation.
     burst: u64,
     burst_left: u64,
@@ -69,9 +71,16 @@ struct Stamp {
 }
 
 impl Lane {
-    pub fn new(allocations: usize, direction: u8, burst: u64, start: u64) -> Self {
+    pub fn new(
+        allocations: usize,
+        direction: u8,
+        payload: Payload,
+        burst: u64,
+        start: u64,
+    ) -> Self {
         Lane {
             direction,
+            payload,
             burst: burst.max(1),
             burst_left: burst.max(1),
             next: vec![0; allocations],
@@ -131,9 +140,12 @@ impl Lane {
         seq
     }
 
-    /// Writes the header of a packet.
+    /// Writes the headers of a packet.
     #[inline]
     pub fn stamp(&self, p: &mut [u8], allocation: usize, sequence: u64, now: u64) {
+        let (head, p) = p.split_at_mut(self.payload.head());
+        self.payload
+            .write(head, self.direction, allocation, sequence, now);
         p[..4].copy_from_slice(&TAG.to_be_bytes());
         p[4..8].copy_from_slice(&(allocation as u32).to_be_bytes());
         p[8..16].copy_from_slice(&sequence.to_be_bytes());
@@ -184,7 +196,12 @@ impl Lane {
 
     #[inline]
     fn read(&self, p: &[u8], fill: &[u8]) -> Option<Stamp> {
-        if p.len() != fill.len() || p[..4] != TAG.to_be_bytes() || p[24] != self.direction {
+        if p.len() != fill.len() {
+            return None;
+        }
+        let at = self.payload.head();
+        let (head, p) = p.split_at(at);
+        if p[..4] != TAG.to_be_bytes() || p[24] != self.direction {
             return None;
         }
         let word = |at: usize| u64::from_be_bytes(p[at..at + 8].try_into().expect("eight bytes"));
@@ -195,12 +212,22 @@ impl Lane {
             .get(allocation)
             .is_some_and(|next| sequence < *next)
             && p[25..28] == check(allocation as u64, sequence, sent_at)
-            && p[HEADER..] == fill[HEADER..];
+            && self
+                .payload
+                .is_sound(head, self.direction, allocation, sequence, sent_at)
+            && p[HEADER..] == fill[at + HEADER..];
         sound.then_some(Stamp {
             allocation,
             sequence,
             sent_at,
         })
+    }
+
+    /// The time at which a packet says that it was sent; one that has `arrived`.
+    #[inline]
+    pub fn sent_at(&self, p: &[u8]) -> u64 {
+        let at = self.payload.head() + 16;
+        u64::from_be_bytes(p[at..at + 8].try_into().expect("eight bytes"))
     }
 
     /// True once for each sequence number.
@@ -279,13 +306,20 @@ mod tests {
 
     #[test]
     fn every_altered_bit_is_corrupt() {
-        let fill = vec![9u8; 40];
-        let mut lane = Lane::new(2, 0, 1, 0);
+        for payload in [Payload::Plain, Payload::Rtp] {
+            every_altered_bit_of(payload);
+        }
+    }
+
+    fn every_altered_bit_of(payload: Payload) {
+        let fill = vec![9u8; 52];
+        let mut lane = Lane::new(2, 0, payload, 1, 0);
         let sound = packet(&mut lane, &fill);
         for bit in 0..sound.len() * 8 {
             let mut p = sound.clone();
             p[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(lane.arrived(&p, &fill, 9, ALL, |_| true), None, "bit {bit}");
+            let got = lane.arrived(&p, &fill, 9, ALL, |_| true);
+            assert_eq!(got, None, "{payload:?}: bit {bit}");
         }
         assert_eq!(lane.faults.corrupt, sound.len() as u64 * 8);
         assert_eq!(lane.arrived(&sound, &fill, 9, ALL, |_| true), Some(0));
@@ -295,7 +329,7 @@ mod tests {
     #[test]
     fn a_packet_counts_once_however_late_its_copy_comes() {
         let fill = vec![9u8; 40];
-        let mut lane = Lane::new(1, 0, 1, 0);
+        let mut lane = Lane::new(1, 0, Payload::Plain, 1, 0);
         let packets: Vec<_> = (0..1000).map(|_| packet(&mut lane, &fill)).collect();
         for p in packets.iter().rev().chain(&packets) {
             lane.arrived(p, &fill, 9, ALL, |_| true);
@@ -307,7 +341,7 @@ mod tests {
     #[test]
     fn what_came_the_wrong_way_is_no_arrival() {
         let fill = vec![9u8; 40];
-        let mut lane = Lane::new(1, 0, 1, 0);
+        let mut lane = Lane::new(1, 0, Payload::Plain, 1, 0);
         let p = packet(&mut lane, &fill);
         assert_eq!(lane.arrived(&p, &fill, 9, ALL, |_| false), None);
         assert_eq!((lane.faults.misrouted, lane.lost()), (1, 1));
@@ -315,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_burst_stays_with_its_allocation() {
-        let mut lane = Lane::new(2, 0, 3, 0);
+        let mut lane = Lane::new(2, 0, Payload::Plain, 3, 0);
         let order: Vec<_> = (0..8).map(|_| lane.take(true).0).collect();
         assert_eq!(order, [0, 0, 0, 1, 1, 1, 0, 0]);
     }

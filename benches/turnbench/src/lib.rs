@@ -5,6 +5,7 @@ pub mod frames;
 pub mod hist;
 pub mod lane;
 pub mod mmsg;
+pub mod payload;
 pub mod procstat;
 pub mod relay;
 pub mod session;

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use turnbench::churn::{self, Churn};
 use turnbench::frames::Mode;
 use turnbench::lane::HEADER;
+use turnbench::payload::Payload;
 use turnbench::relay::{self, Flow, Load, Peer};
 use turnbench::session::{Credentials, Engine, Step};
 use turnbench::transport::{StreamFan, Transport, UdpFan};
@@ -95,6 +96,9 @@ struct RelayArgs {
     /// Payload bytes.
     #[arg(long, default_value_t = 172)]
     size: usize,
+    /// What the payload looks like to the server.
+    #[arg(long, value_enum, default_value = "plain")]
+    payload: Payload,
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
     #[arg(long, default_value_t = 1.0)]
@@ -150,9 +154,10 @@ fn engine(c: &Common, clients: usize, peer: SocketAddrV4) -> Engine {
 
 fn run_relay(a: &RelayArgs) -> std::io::Result<Value> {
     let c = &a.common;
-    if a.size < HEADER || a.size + 64 > mmsg::MAX_MSG {
+    let least = a.payload.head() + HEADER;
+    if a.size < least || a.size + 64 > mmsg::MAX_MSG {
         return Err(std::io::Error::other(format!(
-            "--size: {HEADER} to {}",
+            "--size: {least} to {}",
             mmsg::MAX_MSG - 64
         )));
     }
@@ -191,6 +196,7 @@ fn run_relay(a: &RelayArgs) -> std::io::Result<Value> {
         mode: a.mode,
         flow: a.flow,
         pps: (!a.max).then_some(a.pps_per_alloc),
+        payload: a.payload,
         size: a.size,
         seconds: a.seconds,
         warmup: a.warmup,

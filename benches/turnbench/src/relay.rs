@@ -4,6 +4,7 @@ use crate::frames::{unwrap, Frames, Mode};
 use crate::lane::{Lane, Span};
 use crate::mmsg::{drops, local_addr, setsockopt, udp_bind, Batch};
 use crate::now_ns;
+use crate::payload::Payload;
 use crate::procstat::{ksoftirqd, rss_kb, slab_kb, udp_drops, Cpu};
 use crate::session::Engine;
 use crate::transport::Transport;
@@ -45,6 +46,7 @@ pub struct Load {
     pub flow: Flow,
     /// Packets per second, per allocation and direction; `None`: as much as fits.
     pub pps: Option<f64>,
+    pub payload: Payload,
     pub size: usize,
     pub seconds: f64,
     pub warmup: f64,
@@ -210,8 +212,14 @@ impl<'a> Run<'a> {
             relays,
             fill: (0..load.size).map(|i| (i * 131 + 7) as u8).collect(),
             frames: Frames::new(engine, load.mode, load.size, streams),
-            up: Lane::new(n, 0, load.burst, start),
-            down: Lane::new(n, 1, if streams { 1 } else { load.burst }, start),
+            up: Lane::new(n, 0, load.payload, load.burst, start),
+            down: Lane::new(
+                n,
+                1,
+                load.payload,
+                if streams { 1 } else { load.burst },
+                start,
+            ),
             span: Span {
                 begin,
                 end: begin + (load.seconds * 1e9) as u64,
@@ -282,7 +290,7 @@ impl<'a> Run<'a> {
             };
             if self.load.flow == Flow::Echo {
                 // The way back starts when the way out did: what the client sees is the round trip.
-                let sent_at = u64::from_be_bytes(p[16..24].try_into().expect("eight bytes"));
+                let sent_at = self.up.sent_at(p);
                 let seq = self.down.take_of(i, self.span.holds(sent_at));
                 let down = &self.down;
                 peer.tx.push(from, None, p.len(), |b| {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use turnbench::frames::Mode;
+use turnbench::payload::Payload;
 use turnbench::relay::{self, Flow, Load, Peer};
 use turnbench::session::{Credentials, Engine, Step};
 use turnbench::stun::{attr, class, method, Builder, Message, TxId};
@@ -93,6 +94,24 @@ fn clients_of_one_server_are_told_apart() {
     }
 }
 
+/// What looks like RTP is checked as everything else is, on every flow.
+#[test]
+fn packets_that_look_like_rtp_are_held_to_the_same() {
+    for flow in [Flow::Both, Flow::Echo, Flow::Pair] {
+        let right = run_with(Fault::None, flow, Payload::Rtp);
+        assert_eq!(right["failures"], serde_json::json!([]), "{right:#}");
+        assert!(relayed(&right) > 100, "{right:#}");
+    }
+    for (fault, word) in [
+        (Fault::Alter, "corrupt"),
+        (Fault::Misroute, "misrouted"),
+        (Fault::Repeat, "duplicated"),
+    ] {
+        let out = run_with(fault, Flow::Both, Payload::Rtp);
+        noticed(&out, word, &["client_to_peer", "peer_to_client"]);
+    }
+}
+
 /// Frames that leave in one write arrive as they were, and a stream that is cut anywhere is put together again.
 #[test]
 fn bursts_over_streams_arrive_whole() {
@@ -149,6 +168,10 @@ fn noticed(out: &serde_json::Value, word: &str, sides: &[&str]) {
 }
 
 fn run(fault: Fault, flow: Flow) -> serde_json::Value {
+    run_with(fault, flow, Payload::Plain)
+}
+
+fn run_with(fault: Fault, flow: Flow, payload: Payload) -> serde_json::Value {
     let server = Server::start(fault);
     let mut clients = UdpFan::new(server.at, Ipv4Addr::new(127, 1, 0, 1), 64).expect("a socket");
     let mut peer = Peer::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), 64).expect("a socket");
@@ -170,6 +193,7 @@ fn run(fault: Fault, flow: Flow) -> serde_json::Value {
         mode: Mode::Channel,
         flow,
         pps: Some(200.0),
+        payload,
         size: 172,
         seconds: 0.5,
         warmup: 0.0,
