@@ -13,6 +13,7 @@ pub mod config;
 pub mod credentials;
 pub mod entropy;
 pub mod external_ip;
+pub mod fetch;
 pub mod first_try;
 pub mod import;
 pub mod io;

@@ -41,6 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "catalogue",
             "check",
             "config",
+            "fetch",
             "first_try",
             "import",
             "proxy",
@@ -48,6 +49,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "sys",
             "telemetry",
             "tls",
+            "top",
             "turn",
         ],
     ),
@@ -83,7 +85,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "external_ip",
         ],
     ),
-    ("acme", &["sys", "tls"]),
+    ("acme", &["fetch", "sys", "tls"]),
     ("catalogue", &["proxy"]),
     ("credentials", &["limits", "turn"]),
     ("first_try", &["config", "snippet", "sys"]),
@@ -98,6 +100,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tls", &["sys"]),
     ("metrics", &["sys"]),
     ("systemd", &["sys"]),
+    ("top", &["fetch", "sys"]), // the admin API by HTTP, and nothing of the server
     ("telemetry", &["sys"]),
 ];
 
