@@ -31,4 +31,5 @@ pub mod systemd;
 pub mod telemetry;
 pub mod time;
 pub mod tls;
+pub mod top;
 pub mod turn;
