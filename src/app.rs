@@ -7,6 +7,7 @@
 
 mod control;
 mod credentials;
+mod numbers;
 mod reload;
 mod signalling;
 mod start;

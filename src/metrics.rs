@@ -3,7 +3,7 @@
 //! Names are whole (`relayd_<part>_<thing>_<unit>`), so a part can be read without this file. Here are only the build
 //! information and what the kernel knows about the process, under the names that Prometheus dashboards expect.
 
-use crate::sys::clock;
+use crate::sys::{clock, cpu};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -16,9 +16,6 @@ use std::fs;
 
 /// Media type of [`Metrics::encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// The kernel's unit of CPU time in `/proc`, in Hertz: USER_HZ, 100 on every architecture that relayd runs on.
-const TICKS_PER_S: f64 = 100.0;
 
 #[derive(Debug)]
 pub struct Metrics {
@@ -77,15 +74,20 @@ impl Collector for Process {
             "Start of the process since 1970",
             Some(self.started_unix_s),
         )?;
+        let process = ProcessNumbers::read();
         gauge(
             "process_resident_memory_bytes",
             "Resident memory",
-            resident_bytes(),
+            process.resident_bytes,
         )?;
-        gauge("process_open_fds", "Open file descriptors", open_fds())?;
-        gauge("process_max_fds", "Open-files limit", fds_max())?;
-        gauge("process_threads", "Threads", status("Threads:"))?;
-        let Some(seconds) = cpu_s() else {
+        gauge(
+            "process_open_fds",
+            "Open file descriptors",
+            process.open_fds,
+        )?;
+        gauge("process_max_fds", "Open-files limit", process.fds_max)?;
+        gauge("process_threads", "Threads", process.threads)?;
+        let Some(seconds) = process.cpu_s else {
             return Ok(());
         };
         let counter = ConstCounter::new(seconds);
@@ -98,17 +100,34 @@ impl Collector for Process {
     }
 }
 
-/// proc(5): fields 14 and 15 of `stat`, counted behind the command's name, which may hold spaces and brackets.
-fn cpu_s() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace().skip(11);
-    let user: u32 = fields.next()?.parse().ok()?;
-    let system: u32 = fields.next()?.parse().ok()?;
-    Some((f64::from(user) + f64::from(system)) / TICKS_PER_S)
+/// The process as the kernel sees it; `None` for what it does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ProcessNumbers {
+    /// CPU time, user and system, in seconds.
+    pub cpu_s: Option<f64>,
+    pub resident_bytes: Option<u64>,
+    pub open_fds: Option<u64>,
+    pub fds_max: Option<u64>,
+    pub threads: Option<u64>,
 }
 
-fn resident_bytes() -> Option<u64> {
+impl ProcessNumbers {
+    pub fn read() -> Self {
+        Self {
+            cpu_s: cpu_s(),
+            resident_bytes: resident_bytes(),
+            open_fds: open_fds(),
+            fds_max: fds_max(),
+            threads: status("Threads:"),
+        }
+    }
+}
+
+pub fn cpu_s() -> Option<f64> {
+    Some(cpu::process_time()?.as_secs_f64())
+}
+
+pub fn resident_bytes() -> Option<u64> {
     status("VmRSS:").map(|kibibytes| kibibytes * 1024)
 }
 

@@ -21,6 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "metrics",
             "page",
             "proxy",
+            "quality",
             "snippet",
             "snippet",
             "stun",
@@ -92,11 +93,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("import", &["config"]),
     ("page", &["snippet"]),
     ("snippet", &["config", "turn"]),
-    ("io", &["limits", "stun", "sys", "turn"]),
+    ("io", &["limits", "quality", "stun", "sys", "turn"]),
     ("listen", &["limits", "sys", "tls"]),
     ("proxy", &["limits", "sys"]),
     ("admin", &["metrics", "sys"]), // what it asks of the others it asks by a trait
-    ("turn", &["limits", "stun"]),
+    ("turn", &["limits", "quality", "stun"]),
     ("tls", &["sys"]),
     ("metrics", &["sys"]),
     ("systemd", &["sys"]),
@@ -105,8 +106,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Words that every room may use: values, no behaviour of their own.
-const LEAVES: [&str; 8] = [
-    "accepted", "addr", "by_ip", "entropy", "ip_rules", "secret", "time", "limits",
+const LEAVES: [&str; 9] = [
+    "accepted", "addr", "by_ip", "entropy", "ip_rules", "latency", "secret", "time", "limits",
 ];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -3,7 +3,10 @@
 //! Counters come as counters, with the moment of the answer beside them (`time`, `uptime_s`): whoever asks twice has a rate.
 
 use super::address::AddressFilter;
+use super::history::Sample;
 use super::paging::Position;
+use super::quality::Quality;
+use super::stats::Stats;
 use serde::Serialize;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -43,6 +46,12 @@ pub trait Control: Send + Sync {
 
     fn calls(&self) -> Calls;
 
+    /// The numbers of this moment.
+    fn stats(&self) -> Stats;
+
+    /// For the history; asked every few seconds, so it should be cheap.
+    fn sample(&self) -> Sample;
+
     /// When the server started.
     fn started(&self) -> Instant;
 }
@@ -53,6 +62,10 @@ pub enum Transport {
     Udp,
     Tcp,
     Tls,
+}
+
+impl Transport {
+    pub const ALL: [Self; 3] = [Self::Udp, Self::Tcp, Self::Tls];
 }
 
 /// What an allocation must have; `None` is anything.
@@ -77,6 +90,7 @@ pub enum AllocationSort {
     Packets,
     ToPeerBytes,
     ToClientBytes,
+    Trouble,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +103,8 @@ pub struct AllocationQuery {
     pub limit: usize,
     /// Permissions and channels shown of each.
     pub lists_max: usize,
+    /// Whether the quality is shown with its streams and its history.
+    pub details: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -124,6 +140,8 @@ pub struct Allocation {
     pub permissions: Vec<Permission>,
     pub channel_count: usize,
     pub channels: Vec<Channel>,
+    /// `None`: switched off, or nothing that can be measured has passed.
+    pub quality: Option<Quality>,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -3,6 +3,7 @@
 //! It answers on a thread of its own, so that a scrape neither waits for media or signalling nor holds them up. `server` takes
 //! connections, `guard` says who may ask (a token, or loopback names and no foreign page), `routes` is the table of what there
 //! is, `handlers` answer by what [`Control`] offers, `openapi.json` describes all of it and a test holds the two together.
+//! `sampler` fills the `history` of the last hours, whether anybody asks or not.
 //!
 //! Invariants: without a token only a loopback address is served; an answer is bounded, and so are a request, its time and the
 //! connections at once. Absent: TLS (a token on a network wants a proxy or a tunnel before it), CORS, keep-alive.
@@ -14,12 +15,16 @@ mod control;
 mod counts;
 mod guard;
 mod handlers;
+mod history;
 mod paging;
 pub mod probe;
+mod quality;
 mod query;
 mod routes;
+mod sampler;
 mod server;
 mod state;
+pub mod stats;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +34,12 @@ pub use control::{
     Channel, Control, Flow, LogLevel, Permission, Transport, Tunnel, Unavailable,
 };
 pub use counts::Counts;
+pub use history::{Flows, Observed, QualitySums, Sample, SideSums};
 pub use paging::{CursorKey, Position};
+pub use quality::{
+    PacketKinds, Quality, QualityDetails, QualityHistory, QualitySeries, QualitySide,
+    QualityStream, RtpTotals,
+};
 pub use server::{Admin, BindError, Running};
 pub use state::{Addresses, AdminState, ReloadRequest, Reloaded};
 

@@ -2,7 +2,9 @@
 //! `openapi.json`; a test holds the two together.
 
 use super::answer::{Fault, Reply};
-use super::handlers::{allocations, config, drain, health, log_level, reload, tunnels};
+use super::handlers::{
+    allocations, config, drain, health, history, log_level, reload, stats, tunnels,
+};
 use super::query::Query;
 use super::state::AdminState;
 use bytes::Bytes;
@@ -54,6 +56,8 @@ pub(super) const ROUTES: &[Route] = routes![
     "DELETE" "/tunnels" => tunnels::end,
     "GET" "/tunnels/{id}" => tunnels::one,
     "DELETE" "/tunnels/{id}" => tunnels::end_one,
+    "GET" "/stats" => stats::show,
+    "GET" "/history" => history::show,
     "GET" "/config" => config::show,
     "GET" "/log-level" => log_level::show,
     "PUT" "/log-level" => log_level::set,

@@ -4,7 +4,7 @@ use super::access::Judgement;
 use super::answer::{Fault, Reply};
 use super::query::Query;
 use super::routes::{self, Call, Found, OPEN};
-use super::{AdminState, Settings, guard};
+use super::{AdminState, Settings, guard, sampler};
 use crate::sys::clock;
 use crate::sys::inherit::{Inherited, Purpose};
 use bytes::Bytes;
@@ -118,6 +118,7 @@ impl Admin {
             .name("relayd-admin".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
+                    tokio::spawn(sampler::run(Arc::clone(&state)));
                     let mut connections = JoinSet::new();
                     let handed_over = tokio::select! {
                         () = self.accept(state, &mut connections) => false,

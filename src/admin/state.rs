@@ -2,12 +2,15 @@
 
 use super::access::{Access, TokenHash};
 use super::control::Control;
+use super::history::{History, Sample, Shown, Span};
+use super::stats::Quality;
 use super::{Counts, Settings};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::sys::clock;
 use crate::sys::rng::SystemRng;
+use crate::time::Now;
 use arc_swap::ArcSwapOption;
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -44,6 +47,8 @@ pub struct AdminState {
     control: OnceLock<Arc<dyn Control>>,
     reloads: OnceLock<mpsc::Sender<ReloadRequest>>,
     certificate: OnceLock<Certificate>,
+    /// `None` until the first sample.
+    history: Mutex<Option<History>>,
 }
 
 /// Tells what is served where certificates are obtained by relayd itself.
@@ -89,6 +94,7 @@ impl AdminState {
             control: OnceLock::new(),
             reloads: OnceLock::new(),
             certificate: OnceLock::new(),
+            history: Mutex::default(),
         };
         state.set_token(settings.token.as_ref());
         Arc::new(state)
@@ -149,6 +155,29 @@ impl AdminState {
     /// `None` while the server starts.
     pub(super) fn control(&self) -> Option<&Arc<dyn Control>> {
         self.control.get()
+    }
+
+    /// Takes a sample into the history, which the first one begins.
+    pub(super) fn remember(&self, now: Now, sample: &Sample) {
+        match &mut *self.kept() {
+            Some(history) => history.add(now, sample),
+            kept => *kept = Some(History::new(now, sample)),
+        }
+    }
+
+    pub(super) fn history(&self, span: Span) -> Option<Shown> {
+        self.kept().as_ref().map(|history| history.show(span))
+    }
+
+    pub(super) fn recent_quality(&self) -> Quality {
+        let kept = self.kept();
+        kept.as_ref()
+            .map(History::recent_quality)
+            .unwrap_or_default()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<History>> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drains or accepts again, by `carry_out`. Under the lock, so that a stop that comes meanwhile has the last word.

@@ -1,9 +1,13 @@
 //! What the admin listener may ask of the running server: translates between its words and those of the parts.
 
+mod quality;
+
+use super::{numbers, reload};
 use crate::addr::Transport;
 use crate::admin::{
     self, Addresses, Allocation, AllocationFilter, AllocationList, AllocationQuery, AllocationSort,
-    Asked, Calls, Channel, CursorKey, Flow, LogLevel, Permission, Tunnel, Unavailable,
+    Asked, Calls, Channel, CursorKey, Flow, LogLevel, Permission, Sample, Tunnel, Unavailable,
+    stats::Stats,
 };
 use crate::config::Config;
 use crate::io::MediaHandle;
@@ -14,6 +18,7 @@ use crate::sys::clock;
 use crate::telemetry;
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value, json};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,34 +28,57 @@ pub struct Control {
     pub proxy: Arc<Proxy>,
     pub listen: Arc<listen::Shared>,
     pub log: Arc<telemetry::Handle>,
+    pub tls: listen::Tls,
+    pub reloads: reload::Metrics,
     started: Instant,
     in_force: ArcSwap<InForce>,
 }
 
 /// What is shown of the configuration.
-struct InForce {
+pub struct InForce {
     config: Value,
     log_level: String,
+    pub file: Option<String>,
+    /// First and last.
+    pub relay_ports: (u16, u16),
+    /// `turn.relay_ip`.
+    pub relay_ips: Vec<IpAddr>,
+}
+
+/// What the running server consists of.
+pub struct Parts {
+    pub media: MediaHandle,
+    pub proxy: Arc<Proxy>,
+    pub listen: Arc<listen::Shared>,
+    pub log: Arc<telemetry::Handle>,
+    pub tls: listen::Tls,
+    pub reloads: reload::Metrics,
 }
 
 impl Control {
-    pub fn new(
-        media: MediaHandle,
-        proxy: Arc<Proxy>,
-        listen: Arc<listen::Shared>,
-        log: Arc<telemetry::Handle>,
-        addresses: &Addresses,
-        config: &Config,
-    ) -> Arc<Self> {
-        let in_force = ArcSwap::from_pointee(InForce::of(config, addresses));
+    pub fn new(parts: Parts, addresses: &Addresses, config: &Config) -> Arc<Self> {
+        let Parts {
+            media,
+            proxy,
+            listen,
+            log,
+            tls,
+            reloads,
+        } = parts;
         Arc::new(Self {
             media,
             proxy,
             listen,
             log,
+            tls,
+            reloads,
             started: clock::now().instant(),
-            in_force,
+            in_force: ArcSwap::from_pointee(InForce::of(config, addresses)),
         })
+    }
+
+    pub fn in_force(&self) -> Arc<InForce> {
+        self.in_force.load_full()
     }
 
     /// To be told of every configuration that is put in force, and of what is bound then.
@@ -65,6 +93,9 @@ impl InForce {
         Self {
             config: show(config, addresses),
             log_level: config.log.level.clone(),
+            file: file(config).map(str::to_owned),
+            relay_ports: config.io.relay_ports,
+            relay_ips: config.turn.relay_addresses.fixed.clone(),
         }
     }
 }
@@ -98,8 +129,11 @@ fn show(config: &Config, addresses: &Addresses) -> Value {
         }
         values.insert(key.clone(), value);
     }
-    let file = Some(&*config.shown.file).filter(|file| !file.is_empty());
-    json!({"file": file, "values": values})
+    json!({"file": file(config), "values": values})
+}
+
+fn file(config: &Config) -> Option<&str> {
+    Some(&*config.shown.file).filter(|file| !file.is_empty())
 }
 
 impl admin::Control for Control {
@@ -177,6 +211,14 @@ impl admin::Control for Control {
         }
     }
 
+    fn stats(&self) -> Stats {
+        numbers::stats(self)
+    }
+
+    fn sample(&self) -> Sample {
+        numbers::sample(self)
+    }
+
     fn started(&self) -> Instant {
         self.started
     }
@@ -196,6 +238,7 @@ fn wanted(query: AllocationQuery) -> Query {
             AllocationSort::Packets => SortBy::Packets,
             AllocationSort::ToPeerBytes => SortBy::ToPeerBytes,
             AllocationSort::ToClientBytes => SortBy::ToClientBytes,
+            AllocationSort::Trouble => SortBy::Trouble,
         },
         descending,
         after: query.after.map(|after| census::Position {
@@ -209,6 +252,7 @@ fn wanted(query: AllocationQuery) -> Query {
         }),
         limit: query.limit,
         lists_max: query.lists_max,
+        details: query.details,
     }
 }
 
@@ -286,6 +330,7 @@ fn shown(row: Row, now: Instant) -> (admin::Position, Allocation) {
                 lifetime_left_s: left(channel.expires_at),
             })
             .collect(),
+        quality: row.quality.as_ref().map(quality::shown),
     };
     let key = match row.position.key {
         Key::Number(number) => CursorKey::Number(number),

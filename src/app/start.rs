@@ -1,7 +1,7 @@
 //! Bind, then start: everything that can fail fails before anything is served.
 
 use super::Source;
-use super::control::Control;
+use super::control::{Control, Parts};
 use super::credentials::{self, Hook};
 use super::reload;
 use super::signalling::{self, Pulse};
@@ -174,14 +174,15 @@ impl Bound {
         let admin_counts = admin::Counts::default();
         admin_counts.register(metrics.registry_mut());
         let admin_state = AdminState::new(Arc::new(metrics), admin_counts, &self.config.admin);
-        let control = Control::new(
-            media.clone(),
-            Arc::clone(&self.proxy),
-            Arc::clone(&listen_shared),
-            Arc::clone(log),
-            &addresses,
-            &self.config,
-        );
+        let parts = Parts {
+            media: media.clone(),
+            proxy: Arc::clone(&self.proxy),
+            listen: Arc::clone(&listen_shared),
+            log: Arc::clone(log),
+            tls: Arc::clone(&tls),
+            reloads: reload_metrics.clone(),
+        };
+        let control = Control::new(parts, &addresses, &self.config);
         admin_state.set_control(Arc::clone(&control) as Arc<dyn admin::Control>);
         admin_state.set_reloads(reloads);
         let of_readyz = Arc::clone(&tls);

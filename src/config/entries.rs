@@ -232,6 +232,7 @@ fn turn(config: &Config) -> Vec<(&'static str, Value)> {
         ("turn.default_lifetime", seconds(turn.default_lifetime_s)),
         ("turn.max_lifetime", seconds(turn.max_lifetime_s)),
         ("turn.nonce_lifetime", seconds(turn.nonce_lifetime_s)),
+        ("turn.call_quality", text(turn.call_quality)),
         ("turn.peers.allow", list(&turn.peers.allow)),
         ("turn.peers.deny", list(&turn.peers.deny)),
         (

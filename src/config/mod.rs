@@ -320,6 +320,7 @@ impl Parts {
             peers: turn.peers,
             listeners,
             limits: turn.limits,
+            call_quality: turn.call_quality,
         };
         Config {
             domain,

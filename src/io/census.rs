@@ -6,6 +6,7 @@
 
 use crate::addr::{FiveTuple, RelayedAddr, Transport};
 use crate::io::worker::Worker;
+use crate::quality;
 use crate::time::Now;
 use crate::turn::{self, AllocationView, ChannelView, PermissionView, Traffic};
 use std::cmp::Ordering;
@@ -100,6 +101,7 @@ pub enum SortBy {
     Packets,
     ToPeerBytes,
     ToClientBytes,
+    Trouble,
 }
 
 /// A value of what is sorted by.
@@ -123,6 +125,7 @@ impl SortBy {
             Self::Packets => traffic.to_peer_packets + traffic.to_client_packets,
             Self::ToPeerBytes => traffic.to_peer_bytes,
             Self::ToClientBytes => traffic.to_client_bytes,
+            Self::Trouble => u64::from(view.trouble()),
         })
     }
 }
@@ -162,6 +165,8 @@ pub struct Query {
     pub limit: usize,
     /// Permissions and channels that are shown of each.
     pub lists_max: usize,
+    /// Whether the quality is copied with its streams and its history.
+    pub details: bool,
 }
 
 /// One allocation, copied out of its worker.
@@ -179,6 +184,7 @@ pub struct Row {
     pub permissions: Vec<PermissionView>,
     pub channels_total: usize,
     pub channels: Vec<ChannelView>,
+    pub quality: Option<quality::Report>,
 }
 
 /// An answer to a [`Query`].
@@ -355,7 +361,7 @@ impl Listing {
             let view = core.view(now.instant(), candidate.slot);
             // It may have ended since, and its slot have been given away.
             if let Some(view) = view.filter(|view| view.id() == candidate.position.id) {
-                let row = copy(&view, candidate.position, worker, self.query.lists_max);
+                let row = copy(&view, candidate.position, worker, &self.query);
                 self.listed.rows.push(row);
             }
         }
@@ -389,7 +395,8 @@ impl Listing {
     }
 }
 
-fn copy(view: &AllocationView<'_>, position: Position, worker: usize, lists_max: usize) -> Row {
+fn copy(view: &AllocationView<'_>, position: Position, worker: usize, query: &Query) -> Row {
+    let lists_max = query.lists_max;
     let mut permissions_total = 0;
     let mut channels_total = 0;
     let permissions = view.permissions().inspect(|_| permissions_total += 1);
@@ -409,6 +416,7 @@ fn copy(view: &AllocationView<'_>, position: Position, worker: usize, lists_max:
         permissions_total,
         channels,
         channels_total,
+        quality: view.quality(query.details),
     }
 }
 

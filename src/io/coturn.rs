@@ -131,7 +131,7 @@ const COUNTERS: [(&str, &str, Number); 11] = [
                 to_peer_packets,
                 to_client_packets,
                 ..
-            } = turn.traffic;
+            } = turn.traffic();
             let answered = Method::ALL.map(|method| answers(turn, method, |_| true));
             to_peer_packets + to_client_packets + answered.iter().sum::<u64>()
         },

@@ -11,8 +11,8 @@ use crate::io::inbox::{Inbox, Order};
 use crate::io::listener;
 use crate::io::listeners::{Change, GroupId, StreamSettings};
 use crate::io::local::LocalRelays;
-use crate::io::metrics::{Metrics, WorkerStats};
-use crate::io::ports::{Held, PortPool, Reservations};
+use crate::io::metrics::{Metrics, WorkerNumbers, WorkerStats};
+use crate::io::ports::{Held, PortPool, PortUse, Reservations};
 use crate::io::relay::RelayShared;
 use crate::io::worker::{self, Worker};
 use crate::io::{BindError, Settings};
@@ -464,6 +464,17 @@ impl MediaHandle {
     /// Live connections of all workers, and those that wait to be taken over.
     pub fn stream_count(&self) -> usize {
         self.sum(|stats| &stats.streams)
+    }
+
+    /// What each worker has counted, in their order.
+    pub fn worker_numbers(&self) -> Vec<WorkerNumbers> {
+        let stats = self.shared.stats.iter();
+        stats.map(|stats| stats.numbers()).collect()
+    }
+
+    /// The ports of each address that a relay has been bound to since the start.
+    pub fn relay_ports(&self) -> Vec<PortUse> {
+        self.shared.relays.ports.used()
     }
 
     pub fn metrics(&self) -> Metrics {

@@ -3,19 +3,23 @@
 //! A worker counts in plain integers and leaves a copy now and then, if nobody is reading just then; a scrape
 //! adds up the copies. No worker ever waits for a scrape.
 
+use crate::addr::Transport;
 use crate::io::stream::StreamEnd;
+use crate::quality::{self, Histogram, Kind, Side};
+use crate::sys::cpu::ThreadClock;
 use crate::sys::send::SendCounts;
 use crate::turn::counters::{Answer, Counters, Method};
-use crate::turn::{DropReason, EndReason};
+use crate::turn::{DropReason, EndReason, Traffic};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
+use std::time::Duration;
 
 /// Traffic of one kind of socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +71,20 @@ pub struct WorkerStats {
     pub draining: AtomicBool,
     /// Connections given to this worker that have not ended, those in its inbox included.
     pub streams: AtomicUsize,
+    /// Set by the thread itself.
+    pub clock: OnceLock<ThreadClock>,
     counts: Mutex<(IoCounts, Counters)>,
+}
+
+/// What one worker has counted, for those who show it.
+#[derive(Clone, Debug)]
+pub struct WorkerNumbers {
+    pub allocations: usize,
+    pub streams: usize,
+    /// Up to 100 ms old.
+    pub counters: Counters,
+    /// Of its thread; `None` before it runs and when it has ended.
+    pub cpu: Option<Duration>,
 }
 
 impl WorkerStats {
@@ -87,6 +104,15 @@ impl WorkerStats {
     pub fn publish_finally(&self, io: &IoCounts, turn: &Counters) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts = (*io, turn.clone());
+    }
+
+    pub fn numbers(&self) -> WorkerNumbers {
+        WorkerNumbers {
+            allocations: self.allocations.load(Ordering::Relaxed),
+            streams: self.streams.load(Ordering::Relaxed),
+            counters: self.counts().1,
+            cpu: self.clock.get().and_then(|clock| clock.time()),
+        }
     }
 
     pub fn counts(&self) -> (IoCounts, Counters) {
@@ -124,7 +150,8 @@ impl Collector for Metrics {
         self.encode_gauges(&mut encoder)?;
         encode_sockets(&mut encoder, &counts)?;
         encode_streams(&mut encoder, &counts)?;
-        encode_turn(&mut encoder, &counts)
+        encode_turn(&mut encoder, &counts)?;
+        encode_quality(&mut encoder, &counts)
     }
 }
 
@@ -292,13 +319,13 @@ fn encode_turn(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters)])
         "Packets relayed",
         "direction",
         of_directions(
-            |turn| turn.traffic.to_peer_packets,
-            |turn| turn.traffic.to_client_packets,
+            |turn| turn.traffic().to_peer_packets,
+            |turn| turn.traffic().to_client_packets,
         ),
     )?;
     let labelled = of_directions(
-        |turn| turn.traffic.to_peer_bytes,
-        |turn| turn.traffic.to_client_bytes,
+        |turn| turn.traffic().to_peer_bytes,
+        |turn| turn.traffic().to_client_bytes,
     );
     let name = "relayd_turn_relayed";
     let help = "Payload relayed, without headers";
@@ -307,6 +334,7 @@ fn encode_turn(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters)])
     for (direction, number) in labelled {
         labelled_counter(&mut metric, &[("direction", direction)], number)?;
     }
+    encode_transports(encoder, counts)?;
     single(
         encoder,
         "relayd_turn_allocations_started",
@@ -338,6 +366,42 @@ fn encode_turn(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters)])
     encode_requests(encoder, counts)
 }
 
+/// A metric of its own, so that sums over the one without this label stay what they are.
+fn encode_transports(
+    encoder: &mut DescriptorEncoder,
+    counts: &[(IoCounts, Counters)],
+) -> fmt::Result {
+    let of = |transport, number: fn(Traffic) -> u64| {
+        total(counts, |(_, turn)| number(turn.traffic_by(transport)))
+    };
+    let (name, help) = (
+        "relayd_turn_transport_relayed_packets",
+        "Packets relayed, by the client's transport",
+    );
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for transport in Transport::ALL {
+        let label = ("transport", transport.label());
+        let to_peer = of(transport, |traffic| traffic.to_peer_packets);
+        labelled_counter(&mut metric, &[label, ("direction", "to_peer")], to_peer)?;
+        let to_client = of(transport, |traffic| traffic.to_client_packets);
+        labelled_counter(&mut metric, &[label, ("direction", "to_client")], to_client)?;
+    }
+    let (name, help) = (
+        "relayd_turn_transport_relayed",
+        "Payload relayed, without headers, by the client's transport",
+    );
+    let unit = Some(&Unit::Bytes);
+    let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+    for transport in Transport::ALL {
+        let label = ("transport", transport.label());
+        let to_peer = of(transport, |traffic| traffic.to_peer_bytes);
+        labelled_counter(&mut metric, &[label, ("direction", "to_peer")], to_peer)?;
+        let to_client = of(transport, |traffic| traffic.to_client_bytes);
+        labelled_counter(&mut metric, &[label, ("direction", "to_client")], to_client)?;
+    }
+    Ok(())
+}
+
 fn encode_requests(
     encoder: &mut DescriptorEncoder,
     counts: &[(IoCounts, Counters)],
@@ -354,6 +418,67 @@ fn encode_requests(
                 labelled_counter(&mut metric, &labels, number)?;
             }
         }
+    }
+    Ok(())
+}
+
+fn encode_quality(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters)]) -> fmt::Result {
+    let mut all = quality::Counts::default();
+    counts.iter().for_each(|(_, turn)| all.add(&turn.quality));
+    histograms(
+        encoder,
+        "relayd_quality_loss_ratio",
+        "Loss of RTP packets before the relay, one observation for each call with RTP, side and interval of 10 s",
+        None,
+        [
+            &all.side(Side::Client).loss_ratio,
+            &all.side(Side::Peer).loss_ratio,
+        ],
+    )?;
+    histograms(
+        encoder,
+        "relayd_quality_jitter",
+        "Interarrival jitter of RTP (RFC 3550) at the relay, one observation for each call, side and interval of 10 s",
+        Some(&Unit::Seconds),
+        [&all.side(Side::Client).jitter, &all.side(Side::Peer).jitter],
+    )?;
+    histograms(
+        encoder,
+        "relayd_quality_round_trip",
+        "Round trip between relay and client, and relay and peer, one observation for each call, side and interval of 10 s",
+        Some(&Unit::Seconds),
+        [
+            &all.side(Side::Client).round_trip,
+            &all.side(Side::Peer).round_trip,
+        ],
+    )?;
+    let name = "relayd_quality_packets";
+    let help = "Packets that were looked at, by the side that they came from and what they are";
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for side in Side::ALL {
+        for kind in Kind::ALL {
+            let labels = [("side", side.label()), ("kind", kind.label())];
+            labelled_counter(&mut metric, &labels, all.side(side).packets(kind))?;
+        }
+    }
+    Ok(())
+}
+
+/// One histogram for each side.
+fn histograms(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    sides: [&Histogram; 2],
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+    for (side, histogram) in Side::ALL.into_iter().zip(sides) {
+        let labels = [("side", side.label())];
+        let buckets: Vec<(f64, u64)> = histogram.buckets().collect();
+        let (sum, count) = (histogram.sum(), histogram.count());
+        let mut metric = metric.encode_family(&labels)?;
+        metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
     }
     Ok(())
 }
@@ -413,6 +538,11 @@ mod tests {
             "relayd_turn_allocations_started_total 6",
             "relayd_turn_allocations 4",
             "relayd_turn_relayed_bytes_total{direction=\"to_peer\"} 0",
+            "relayd_quality_packets_total{side=\"client\",kind=\"rtp\"} 0",
+            "relayd_quality_loss_ratio_count{side=\"peer\"} 0",
+            "relayd_quality_jitter_seconds_sum{side=\"client\"} 0.0",
+            "relayd_quality_round_trip_seconds_bucket{le=\"+Inf\",side=\"peer\"} 0",
+            "relayd_turn_transport_relayed_bytes_total{transport=\"tls\",direction=\"to_peer\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

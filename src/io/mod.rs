@@ -34,7 +34,8 @@ pub use coturn::CoturnMetrics;
 pub use groups::{Orders, Plan};
 pub use handover::OfferedSocket;
 pub use media::{Media, MediaHandle, OfferedReservation};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, WorkerNumbers};
+pub use ports::PortUse;
 
 use crate::sys::holder::Holder;
 use std::net::SocketAddr;

@@ -27,6 +27,13 @@ struct State {
     entropy: Box<dyn Entropy>,
 }
 
+/// How many ports of one address are taken, those included that another process of an upgrade has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortUse {
+    pub ip: IpAddr,
+    pub used: usize,
+}
+
 /// One port of one address, taken until this is dropped.
 pub struct PortLease {
     pool: Arc<PortPool>,
@@ -93,6 +100,18 @@ impl PortPool {
             Some(index)
         })?;
         Some((self.lease(ip, index), self.lease(ip, index + 1)))
+    }
+
+    /// Of each address that a port was ever asked for, in their order.
+    pub fn used(&self) -> Vec<PortUse> {
+        let state = lock(&self.state);
+        let each = state.free.iter().map(|(ip, list)| PortUse {
+            ip: *ip,
+            used: list.taken,
+        });
+        let mut used: Vec<PortUse> = each.collect();
+        used.sort_by_key(|of| of.ip);
+        used
     }
 
     /// Ports that nobody holds on this address.
@@ -184,6 +203,8 @@ struct FreeList {
     next: Vec<u32>,
     previous: Vec<u32>,
     sentinel: u32,
+    /// Indices that are not free.
+    taken: usize,
 }
 
 /// In `next` of an index that is taken.
@@ -196,6 +217,7 @@ impl FreeList {
             next: vec![TAKEN; sentinel as usize + 1],
             previous: vec![TAKEN; sentinel as usize + 1],
             sentinel,
+            taken: sentinel as usize,
         };
         list.next[sentinel as usize] = sentinel;
         list.previous[sentinel as usize] = sentinel;
@@ -228,6 +250,7 @@ impl FreeList {
         self.next[previous as usize] = next;
         self.previous[next as usize] = previous;
         self.next[index] = TAKEN;
+        self.taken += 1;
     }
 
     fn give_back(&mut self, index: u16) {
@@ -238,6 +261,7 @@ impl FreeList {
         self.previous[index as usize] = last;
         self.next[index as usize] = sentinel;
         self.previous[sentinel as usize] = index;
+        self.taken -= 1;
     }
 }
 
@@ -323,8 +347,11 @@ mod tests {
             pool.any(ip(2)).is_some(),
             "another address has its own ports"
         );
+        let used = |ip, used| PortUse { ip, used };
+        assert_eq!(pool.used(), [used(ip(1), 100), used(ip(2), 0)]);
         drop(leases);
         assert_eq!(pool.free_count(ip(1)), 100);
+        assert_eq!(pool.used(), [used(ip(1), 0), used(ip(2), 0)]);
     }
 
     #[test]

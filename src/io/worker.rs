@@ -19,6 +19,7 @@ use crate::io::stream::{READ_LEN, StreamEnd};
 use crate::io::streams::Streams;
 use crate::io::token::{Link, Token};
 use crate::sys::clock;
+use crate::sys::cpu::ThreadClock;
 use crate::sys::epoll::{Epoll, Event, Events, Interest};
 use crate::sys::memory;
 use crate::sys::recv::Receiver;
@@ -178,6 +179,9 @@ impl Worker {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut running = true;
+        if let Some(clock) = ThreadClock::of_this_thread() {
+            let _first = self.stats.clock.set(clock);
+        }
         slack::make_sleeps_exact();
         self.pace = Pace::new(self.now.instant(), slack::sleep_cost());
         while running {

@@ -8,7 +8,7 @@ use super::body::{RequestBody, ResponseBody, Upload, UploadBounds};
 use super::cors::{self, Origin};
 use super::guard::UnderWay;
 use super::headers::{self, ClientInfo};
-use super::metrics::{ErrorLabel, RequestKind};
+use super::metrics::{ErrorLabel, RequestKind, StatusClass};
 use super::own::{self, Endpoint, Step};
 use super::pool::Lease;
 use super::record::Record;
@@ -17,6 +17,7 @@ use super::respond::{ProxyError, respond};
 use super::route::Route;
 use super::server::{Connection, PendingTunnel, TunnelPermit};
 use super::upstream::{Connect, Upgraded, Upstream};
+use super::upstreams::Came;
 use super::{Compiled, Local, cookies};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -290,13 +291,16 @@ impl Journey<'_> {
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, ProxyError> {
         loop {
+            let begin = Instant::now();
             let arrived = match permit.take() {
-                Some(given) => self.upgrade(body, given, &mut permit).await?,
+                Some(given) => self.upgrade(body, given, &mut permit).await,
                 None => {
-                    let (response, lease) = self.send(body).await?;
-                    Arrived::Answer(response, lease)
+                    let answer = self.send(body).await;
+                    answer.map(|(response, lease)| Arrived::Answer(response, lease))
                 }
             };
+            self.count(begin, &arrived);
+            let arrived = arrived?;
             record.upstream = Some(record.started().elapsed());
             let (response, lease) = match arrived {
                 Arrived::Answer(response, lease) => (response, lease),
@@ -323,6 +327,19 @@ impl Journey<'_> {
         self.follows
             .last()
             .map_or(&self.exchange.parts.method, |follow| &follow.method)
+    }
+
+    /// What became of the request to the route that is next.
+    fn count(&self, begin: Instant, arrived: &Result<Arrived, ProxyError>) {
+        let came = match arrived {
+            Ok(Arrived::Answer(response, _)) => answered(response.status()),
+            Ok(Arrived::Tunnel(response)) => answered(response.status()),
+            Err(error) => Came::Nothing(*error),
+        };
+        let now = Instant::now();
+        let took = now.saturating_duration_since(begin);
+        let upstreams = &self.exchange.local.upstreams;
+        upstreams.count(&self.route().authority(), now, took, came);
     }
 
     /// The body once more; a redirect may have taken it away for good.
@@ -540,6 +557,10 @@ async fn discard(body: Incoming, lease: Lease) {
     };
     // Too slow is as good as too long: the connection is dropped with its body.
     let _ = timeout(REDIRECT_BODY_TIME_MAX, reading).await;
+}
+
+fn answered(status: StatusCode) -> Came {
+    Came::Answer(StatusClass::of(status.as_u16()))
 }
 
 fn close(headers: &mut HeaderMap) {

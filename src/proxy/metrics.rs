@@ -41,6 +41,14 @@ pub(super) enum StatusClass {
 }
 
 impl StatusClass {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Informational,
+        Self::Success,
+        Self::Redirection,
+        Self::ClientError,
+        Self::ServerError,
+    ];
+
     pub(super) fn of(status: u16) -> Self {
         match status {
             0..200 => Self::Informational,
@@ -74,6 +82,16 @@ impl From<RouteKind> for RequestKind {
 }
 
 impl RequestKind {
+    const ALL: [Self; 7] = [
+        Self::Host,
+        Self::Prefix,
+        Self::Query,
+        Self::Unified,
+        Self::Preflight,
+        Self::Own,
+        Self::Refused,
+    ];
+
     fn label(self) -> &'static str {
         match self {
             Self::Host => "host",
@@ -191,7 +209,32 @@ impl Default for Metrics {
     }
 }
 
+/// What the proxy has counted, for those who show it.
+#[derive(Clone, Debug)]
+pub struct Totals {
+    /// Answers by the class of their status, 1xx first.
+    pub statuses: [u64; StatusClass::ALL.len()],
+    /// Answers made here because of an error, by reason.
+    pub errors: Vec<(&'static str, u64)>,
+}
+
 impl Metrics {
+    pub fn totals(&self) -> Totals {
+        let answers = |status| {
+            let of = |kind| self.requests.get(&RequestLabels { kind, status });
+            let counted = RequestKind::ALL.into_iter().filter_map(of);
+            counted.map(|counter| counter.get()).sum()
+        };
+        let errors = ProxyError::ALL.iter().map(|reason| {
+            let counter = self.errors.get(&ErrorLabel { reason: *reason });
+            (reason.label(), counter.map_or(0, |counter| counter.get()))
+        });
+        Totals {
+            statuses: StatusClass::ALL.map(answers),
+            errors: errors.collect(),
+        }
+    }
+
     /// Counters get `_total` appended when they are written.
     pub fn register(&self, registry: &mut Registry) {
         let mut counter = |name: &str, help: &str, counter: &Counter| {

@@ -34,17 +34,19 @@ mod server;
 mod timer;
 mod tunnel;
 mod upstream;
+mod upstreams;
 pub mod vendors;
 
 #[cfg(test)]
 mod tests;
 
 pub use connect::RootsError;
-pub use metrics::Metrics;
+pub use metrics::{Metrics, Totals};
 pub use open_tunnels::OpenTunnel;
 pub use own::{BodyFault, Endpoint, Step, Then};
 pub use plane::{ConnectionInfo, Error, Local, Page, Prepared, Proxy};
 pub use resolve::{Addresses, Resolve, SystemResolver};
+pub use upstreams::UpstreamNumbers;
 
 use crate::ip_rules::IpRules;
 use ipnet::IpNet;

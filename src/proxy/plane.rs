@@ -13,7 +13,9 @@ use super::pool::{Bounds, Loads, Pool};
 use super::rate::Rates;
 use super::resolve::{Cache, Resolve, SystemResolver};
 use super::route::{Router, RouterError};
+use super::upstreams::{UpstreamNumbers, Upstreams, View};
 use super::{Settings, server};
+use crate::latency::Spread;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{Response, request};
@@ -23,6 +25,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
@@ -94,6 +97,7 @@ pub struct Proxy {
     /// WebSockets open or opening.
     pub(super) tunnels: AtomicUsize,
     pub(super) open_tunnels: OpenTunnels,
+    upstreams: Arc<Upstreams>,
 }
 
 impl Proxy {
@@ -117,6 +121,7 @@ impl Proxy {
             loads: Arc::default(),
             tunnels: AtomicUsize::new(0),
             open_tunnels: OpenTunnels::default(),
+            upstreams: Upstreams::new(Instant::now()),
         }))
     }
 
@@ -170,6 +175,18 @@ impl Proxy {
         self.open_tunnels.all()
     }
 
+    /// Upstreams that were reached since the start, busiest first, and how many of them were forgotten.
+    pub fn upstreams(&self) -> (Vec<UpstreamNumbers>, u64) {
+        let open = self.open_tunnels();
+        self.upstreams
+            .numbers(open.iter().map(|tunnel| tunnel.host.as_str()))
+    }
+
+    /// How long the answers of all upstreams took, from the sending of a request to the answer's head.
+    pub fn latencies(&self) -> Spread {
+        self.upstreams.latencies()
+    }
+
     pub fn metrics(&self) -> &Metrics {
         &self.counts
     }
@@ -194,6 +211,7 @@ impl Proxy {
 pub struct Local {
     pub(super) proxy: Arc<Proxy>,
     pub(super) names: Cache,
+    pub(super) upstreams: View,
     pool: Rc<Pool>,
 }
 
@@ -207,6 +225,7 @@ impl Local {
         );
         Rc::new(Self {
             names: Cache::new(Arc::clone(&proxy.resolver)),
+            upstreams: proxy.upstreams.view(),
             pool,
             proxy,
         })

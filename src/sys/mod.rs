@@ -3,6 +3,7 @@
 pub mod access;
 pub mod clock;
 pub mod control;
+pub mod cpu;
 pub mod epoll;
 pub mod errors;
 pub mod holder;

@@ -38,6 +38,29 @@ impl Inspection {
     }
 }
 
+/// What a certificate says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// DNS names and IP addresses that it is valid for.
+    pub names: Vec<String>,
+    /// Distinguished name.
+    pub issuer: String,
+    /// End of the validity, in seconds since 1970.
+    pub not_after: i64,
+}
+
+impl Facts {
+    /// Of the first one.
+    pub(super) fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
+        let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
+        Some(Self {
+            names: names(&leaf),
+            issuer: leaf.issuer().to_string(),
+            not_after: leaf.validity().not_after.timestamp(),
+        })
+    }
+}
+
 /// A certificate that can be loaded, but that clients will or may soon refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {

@@ -5,7 +5,7 @@
 //! the place of what another source gave in the meantime.
 
 use super::inspect::judge;
-use super::{CertificateSource, Error, Inspection, Loaded, Place, Settings, Store, files};
+use super::{CertificateSource, Error, Inspection, Loaded, Origin, Place, Settings, Store, files};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -46,7 +46,10 @@ impl Store {
         if !matches!(source, CertificateSource::Managed { file: own, .. } if own == file) {
             return Ok(false);
         }
-        let chosen = choose(Loaded::of(certified, &present.settings), &present);
+        let chosen = choose(
+            Loaded::of(certified, Origin::Acme, &present.settings),
+            &present,
+        );
         let changed = !Arc::ptr_eq(&chosen.certified, &present.certified);
         if changed {
             self.resolver.0.store(Arc::new(chosen));
@@ -101,19 +104,20 @@ impl Loaded {
         provider: &CryptoProvider,
     ) -> Result<Self, Error> {
         let stored = files::read(file, file).and_then(|files| files.certify(provider));
-        let (certified, place) = match stored {
-            Ok(certified) => (certified, Place::Own),
+        let (certified, place, origin) = match stored {
+            Ok(certified) => (certified, Place::Own, Origin::Acme),
             Err(error) => {
                 if !matches!(&error, Error::Read { source, .. } if source.kind() == ErrorKind::NotFound)
                 {
                     tracing::warn!(%error, "the stored certificate cannot be used");
                 }
-                (Self::self_signed(names, provider)?.0, Place::StandIn)
+                let (made, _) = Self::self_signed(names, provider)?;
+                (made, Place::StandIn, Origin::SelfSigned)
             }
         };
         Ok(Self {
             place,
-            ..Self::of(certified, settings)
+            ..Self::of(certified, origin, settings)
         })
     }
 

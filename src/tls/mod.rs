@@ -23,7 +23,7 @@ mod self_signed;
 #[cfg(test)]
 mod tests;
 
-pub use inspect::{Inspection, Warning, inspect, time};
+pub use inspect::{Facts, Inspection, Warning, inspect, time};
 pub use managed::examine;
 
 use crate::secret::Secret;
@@ -210,6 +210,13 @@ impl Store {
         self.resolver.0.load().not_after
     }
 
+    /// What the present certificate says of itself, and where it was got; `None` for one that cannot be read.
+    pub fn facts(&self) -> Option<(Facts, Origin)> {
+        let present = self.resolver.0.load();
+        let facts = Facts::of(&present.certified.cert)?;
+        Some((facts, present.origin))
+    }
+
     /// Goes on with a self-signed certificate that another process made for the same names.
     pub fn keep_self_signed(&self, pem: SelfSignedPem) -> Result<(), Error> {
         let wrong = |source| Error::Pem {
@@ -230,7 +237,7 @@ impl Store {
         let settings = self.resolver.0.load().settings.clone();
         self.resolver.0.store(Arc::new(Loaded {
             self_signed: Some(pem),
-            ..Loaded::of(certified, &settings)
+            ..Loaded::of(certified, Origin::SelfSigned, &settings)
         }));
         Ok(())
     }
@@ -281,11 +288,21 @@ struct Loaded {
     settings: Settings,
     certified: Arc<CertifiedKey>,
     self_signed: Option<SelfSignedPem>,
+    origin: Origin,
     /// Of the files' bytes; `None` where there are none.
     digest: Option<files::Digest>,
     not_before: i64,
     not_after: i64,
     place: Place,
+}
+
+/// Where a certificate was got, whatever the settings mean to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    File,
+    Acme,
+    /// Made by relayd.
+    SelfSigned,
 }
 
 /// What a certificate is to its settings.
@@ -309,7 +326,7 @@ impl Loaded {
                 let (certified, pem) = Self::self_signed(names, provider)?;
                 Ok(Self {
                     self_signed: Some(pem),
-                    ..Self::of(certified, settings)
+                    ..Self::of(certified, Origin::SelfSigned, settings)
                 })
             }
             CertificateSource::Managed { names, file } => {
@@ -326,7 +343,7 @@ impl Loaded {
         let digest = files.digest;
         Ok(Self {
             digest: Some(digest),
-            ..Self::of(files.certify(provider)?, settings)
+            ..Self::of(files.certify(provider)?, Origin::File, settings)
         })
     }
 
@@ -342,8 +359,9 @@ impl Loaded {
         Ok((CertifiedKey::new(vec![der], key), pem))
     }
 
-    fn of(certified: CertifiedKey, settings: &Settings) -> Self {
+    fn of(certified: CertifiedKey, origin: Origin, settings: &Settings) -> Self {
         Self {
+            origin,
             settings: settings.clone(),
             not_before: inspect::not_before(&certified.cert),
             not_after: inspect::not_after(&certified.cert),

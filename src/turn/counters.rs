@@ -1,6 +1,7 @@
 //! What one server has counted: plain integers in arrays, indexed by closed enums. No metrics crate here.
 
 use crate::addr::Transport;
+use crate::quality;
 use crate::turn::labels::labels;
 use crate::turn::output::{DropReason, EndReason};
 
@@ -99,7 +100,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         self.to_peer_packets += other.to_peer_packets;
         self.to_peer_bytes += other.to_peer_bytes;
         self.to_client_packets += other.to_client_packets;
@@ -129,9 +130,12 @@ pub struct Counters {
     live: [u64; Transport::ALL.len()],
     /// What the allocations that have ended had relayed.
     pub ended_traffic: Traffic,
-    pub traffic: Traffic,
+    /// By the client's transport, in the order of `Transport::ALL`.
+    traffic: [Traffic; Transport::ALL.len()],
     /// Indications to clients about ICMP errors (RFC 8656 §11.5).
     pub icmp_indications: u64,
+    /// What the calls' quality was measured to be.
+    pub quality: quality::Counts,
 }
 
 impl Default for Counters {
@@ -143,8 +147,9 @@ impl Default for Counters {
             started: 0,
             live: [0; Transport::ALL.len()],
             ended_traffic: Traffic::default(),
-            traffic: Traffic::default(),
+            traffic: [Traffic::default(); Transport::ALL.len()],
             icmp_indications: 0,
+            quality: quality::Counts::default(),
         }
     }
 }
@@ -167,6 +172,33 @@ impl Counters {
     /// Live allocations that are reached over a transport.
     pub fn live(&self, transport: Transport) -> u64 {
         self.live[transport.index()]
+    }
+
+    /// Relayed for clients that are reached over a transport.
+    pub fn traffic_by(&self, transport: Transport) -> Traffic {
+        self.traffic[transport.index()]
+    }
+
+    /// Relayed for all clients.
+    pub fn traffic(&self) -> Traffic {
+        let mut total = Traffic::default();
+        self.traffic.iter().for_each(|part| total.add(*part));
+        total
+    }
+
+    /// Requests of every method, and of them those with an answer that `which` takes.
+    pub fn requests_with(&self, which: impl Fn(Answer) -> bool) -> u64 {
+        let counted = Answer::ALL.into_iter().filter(|answer| which(*answer));
+        let of_answer = |answer| Method::ALL.map(|method| self.requests(method, answer));
+        counted.flat_map(of_answer).sum()
+    }
+
+    pub(super) fn count_to_peer(&mut self, transport: Transport, bytes: usize) {
+        self.traffic[transport.index()].count_to_peer(bytes);
+    }
+
+    pub(super) fn count_to_client(&mut self, transport: Transport, bytes: usize) {
+        self.traffic[transport.index()].count_to_client(bytes);
     }
 
     pub(super) fn count_start(&mut self, transport: Transport) {

@@ -54,7 +54,7 @@ impl Server {
         );
         admit(&self.settings.limits, buckets, now_ns, len)?;
         allocation.traffic.count_to_peer(len);
-        self.counters.traffic.count_to_peer(len);
+        self.counters.count_to_peer(from.transport, len);
         Ok(Verdict::ToPeer {
             relay,
             peer,
@@ -95,7 +95,7 @@ impl Server {
         );
         admit(&self.settings.limits, buckets, now_ns, len)?;
         allocation.traffic.count_to_peer(len);
-        self.counters.traffic.count_to_peer(len);
+        self.counters.count_to_peer(from.transport, len);
         Ok(Verdict::ToPeer {
             relay,
             peer,
@@ -127,11 +127,9 @@ impl Server {
         if !self.policy.permits(standing, from) {
             return Err(DropReason::PeerDenied);
         }
+        let transport = allocation.client.five_tuple.transport;
         let prefix = match allocation.channels.number_of(from, now_ns) {
-            Some(number) => {
-                let stream = allocation.client.five_tuple.transport.is_stream();
-                channel_prefix(number, len, stream)
-            }
+            Some(number) => channel_prefix(number, len, transport.is_stream()),
             None => data_prefix(transaction_id, self.policy.external(from, standing), len),
         };
         let prefix = prefix.ok_or(DropReason::Oversized)?;
@@ -142,7 +140,7 @@ impl Server {
         );
         admit(&self.settings.limits, buckets, now_ns, len)?;
         allocation.traffic.count_to_client(len);
-        self.counters.traffic.count_to_client(len);
+        self.counters.count_to_client(transport, len);
         Ok(Verdict::ToClient {
             client: allocation.client,
             prefix,

@@ -115,6 +115,8 @@ pub struct Settings {
     /// relayd's own listeners, as bound (wildcards included): never a peer by address and port.
     pub listeners: Vec<SocketAddr>,
     pub limits: Limits,
+    /// Whether calls are measured (`quality`).
+    pub call_quality: bool,
 }
 
 impl Default for Settings {
@@ -132,6 +134,7 @@ impl Default for Settings {
             peers: IpRules::default(),
             listeners: Vec::new(),
             limits: Limits::default(),
+            call_quality: true,
         }
     }
 }

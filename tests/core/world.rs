@@ -905,6 +905,7 @@ fn settings(rules: &Rules) -> Settings {
             unauthenticated_per_s_per_address: 0,
             ..Limits::default()
         },
+        call_quality: true,
     }
 }
 

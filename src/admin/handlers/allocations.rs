@@ -44,6 +44,7 @@ pub async fn list(call: Call) -> Result<Reply, Fault> {
         // One more tells whether there is another page.
         limit: limit + 1,
         lists_max: SHOWN_IN_LIST,
+        details: false,
     };
     call.query.finish()?;
     let control = call.control()?;
@@ -70,6 +71,7 @@ pub async fn one(call: Call) -> Result<Reply, Fault> {
         after: None,
         limit: 1,
         lists_max: usize::MAX,
+        details: true,
     };
     let control = call.control()?;
     let list = control.allocations(query).await;
@@ -138,8 +140,7 @@ fn filter(query: &Query) -> Result<AllocationFilter, Fault> {
 
 /// What to sort by, and the name of that list in cursors.
 fn sort(query: &Query) -> Result<(AllocationSort, &'static str), Fault> {
-    let accepted =
-        "id, age, lifetime, user, client, bytes, packets, to_peer_bytes or to_client_bytes";
+    let accepted = "id, age, lifetime, user, client, bytes, packets, to_peer_bytes, to_client_bytes or trouble";
     let sort = query.value("sort", accepted, |text| {
         SORTS.into_iter().find(|(name, ..)| *name == text)
     })?;
@@ -147,7 +148,7 @@ fn sort(query: &Query) -> Result<(AllocationSort, &'static str), Fault> {
     Ok((sort, list))
 }
 
-const SORTS: [(&str, AllocationSort, &str); 9] = [
+const SORTS: [(&str, AllocationSort, &str); 10] = [
     ("id", AllocationSort::Id, "allocations by id"),
     ("age", AllocationSort::Age, "allocations by age"),
     (
@@ -169,4 +170,5 @@ const SORTS: [(&str, AllocationSort, &str); 9] = [
         AllocationSort::ToClientBytes,
         "allocations by to_client_bytes",
     ),
+    ("trouble", AllocationSort::Trouble, "allocations by trouble"),
 ];

@@ -4,8 +4,10 @@ pub(super) mod allocations;
 pub(super) mod config;
 pub(super) mod drain;
 pub(super) mod health;
+pub(super) mod history;
 pub(super) mod log_level;
 pub(super) mod reload;
+pub(super) mod stats;
 pub(super) mod tunnels;
 
 use super::answer::Fault;

@@ -154,6 +154,11 @@ impl Metrics {
         self.swaps.get_or_create(&SwapLabels { result }).inc();
     }
 
+    /// When the configuration in force was put there, in seconds since 1970.
+    pub fn in_force_since(&self) -> i64 {
+        self.last_success_unix_s.get()
+    }
+
     pub fn generation(&self) -> i64 {
         self.generation.get()
     }

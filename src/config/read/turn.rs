@@ -43,6 +43,7 @@ pub(in crate::config) struct Turn {
     pub peers: IpRules,
     pub peers_allow: Vec<At<IpNet>>,
     pub limits: Limits,
+    pub call_quality: bool,
     pub relay_buffer_bytes: usize,
     pub stream_queue_bytes_max: usize,
 }
@@ -109,6 +110,9 @@ pub(in crate::config) fn read(table: &Table<'_>, around: &Surroundings<'_>) -> T
         peers: IpRules::new(plain(&peers_allow), plain(&peers_deny)),
         peers_allow,
         limits: read_limits(&limits),
+        call_quality: table
+            .read("call_quality", |item| item.boolean())
+            .map_or(defaults.call_quality, |on| on.value),
         relay_buffer_bytes: limits
             .read(
                 "relay_buffer_bytes",

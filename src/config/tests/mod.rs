@@ -208,6 +208,7 @@ relay_ports = "50000-50009"
 default_lifetime = "5m"
 max_lifetime = "30m"
 nonce_lifetime = "2m"
+call_quality = false
 peers = { allow = "10.0.0.0/8", deny = ["10.1.0.0/16"] }
 [turn.limits]
 allocations_per_user = 4
@@ -291,6 +292,7 @@ privacy = true
         ),
         (300, 1800, 120)
     );
+    assert!(!turn.call_quality);
     assert!(turn.peers.judge(ip("10.2.0.1")).permits());
     assert!(!turn.peers.judge(ip("10.1.0.1")).permits());
     assert_eq!(turn.listeners.len(), 2);

@@ -17,6 +17,7 @@ fn query(filter: Filter, limit: usize) -> Query {
         after: None,
         limit,
         lists_max: 1,
+        details: false,
     }
 }
 

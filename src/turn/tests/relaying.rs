@@ -187,7 +187,7 @@ fn traffic_is_counted_as_payload() {
         to_client_packets: 1,
         to_client_bytes: 7,
     };
-    assert_eq!(world.server.counters().traffic, counted);
+    assert_eq!(world.server.counters().traffic(), counted);
     let snapshot = world.server.allocations().next().expect("one");
     assert_eq!(snapshot.traffic, counted);
     assert_eq!((snapshot.permissions, snapshot.channels), (1, 1));

@@ -1,0 +1,118 @@
+//! What a call's record says of itself, as values for whoever shows it. `None` is what could not be measured.
+
+use super::{Cause, Kind, Side};
+use crate::addr::PeerAddr;
+
+/// How much is wrong, 0 to 100, and with what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trouble {
+    pub score: u8,
+    /// Of the worst that was found; `None` where the score is 0.
+    pub worst: Option<(Side, Cause)>,
+}
+
+/// Where a round trip was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoundTripFrom {
+    Stun,
+    Rtcp,
+}
+
+/// One interval, or a step of the history.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Interval {
+    pub loss_ratio: Option<f32>,
+    pub jitter_ms: Option<f32>,
+    pub round_trip_ms: Option<f32>,
+    pub round_trip_from: Option<RoundTripFrom>,
+    pub bits_per_s: Option<f32>,
+    pub packets_per_s: Option<f32>,
+}
+
+/// RTP packets since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub expected: u64,
+    pub lost: u64,
+    pub reordered: u64,
+    pub duplicates: u64,
+    pub restarts: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SideReport {
+    packets: [u64; Kind::ALL.len()],
+    /// The last one.
+    pub interval: Interval,
+    pub totals: Totals,
+}
+
+impl SideReport {
+    pub fn packets(&self, kind: Kind) -> u64 {
+        self.packets[kind.index()]
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamReport {
+    pub from: Side,
+    /// The other end of the relay, whichever side sends.
+    pub peer: PeerAddr,
+    pub ssrc: u32,
+    pub payload_type: u8,
+    pub clock_rate_hz: Option<u32>,
+    pub packets: u64,
+    pub bytes: u64,
+    pub totals: Totals,
+    pub interval: Interval,
+    pub idle_s: f64,
+}
+
+/// The whole call in steps of the same length, oldest first; client's side and peer's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HistoryReport {
+    pub step_s: f64,
+    pub steps: Vec<[Interval; 2]>,
+}
+
+/// What costs more to show.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Details {
+    pub streams: Vec<StreamReport>,
+    pub streams_forgotten: u64,
+    pub history: HistoryReport,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    pub trouble: Trouble,
+    sides: [SideReport; 2],
+    /// Only where they were asked for.
+    pub details: Option<Details>,
+}
+
+impl Report {
+    pub fn side(&self, side: Side) -> &SideReport {
+        &self.sides[side.index()]
+    }
+}
+
+/// A whole call, for the log line at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Summary {
+    sides: [SideSummary; 2],
+}
+
+/// One side of it: the loss of all packets, and means over the call.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SideSummary {
+    pub loss_ratio: Option<f64>,
+    pub jitter_ms: Option<f64>,
+    pub round_trip_ms: Option<f64>,
+}
+
+impl Summary {
+    pub fn side(&self, side: Side) -> &SideSummary {
+        &self.sides[side.index()]
+    }
+}
