@@ -5,8 +5,10 @@
 
 mod health;
 mod import;
+mod listener;
 mod live;
 mod snippet;
+mod top;
 
 use crate::check::{Outcome, Peer};
 use crate::config::{self, FirstTryPorts, Loaded, Machine, Problem, Report};
@@ -109,6 +111,9 @@ enum Command {
     /// Ask the running server whether it is well: for health checks
     #[command(after_help = health::HELP)]
     Health(health::Asked),
+    /// Show what the running server does, in the terminal: calls and their quality, traffic, proxy
+    #[command(after_help = top::HELP)]
+    Top(top::Asked),
     /// Make a configuration from coturn's turnserver.conf
     #[command(after_help = import::HELP)]
     ImportCoturn(import::Asked),
@@ -155,6 +160,7 @@ pub fn run() -> ExitCode {
         Some(Command::ImportCoturn(arguments)) => import::run(&arguments),
         Some(Command::Vendors { name, toml }) => print(&presets(name.as_deref(), toml)),
         Some(Command::Health(asked)) => health::health(file, ports, &asked),
+        Some(Command::Top(asked)) => top::top(file, ports, &asked),
         Some(Command::Version) => print(concat!("relayd ", env!("CARGO_PKG_VERSION"))),
     }
 }

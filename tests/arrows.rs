@@ -42,6 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "catalogue",
             "check",
             "config",
+            "fetch",
             "first_try",
             "import",
             "live",
@@ -50,6 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "sys",
             "telemetry",
             "tls",
+            "top",
             "turn",
         ],
     ),
@@ -93,7 +95,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "external_ip",
         ],
     ),
-    ("acme", &["sys", "tls"]),
+    ("acme", &["fetch", "sys", "tls"]),
     ("catalogue", &["proxy"]),
     ("credentials", &["limits", "turn"]),
     ("first_try", &["config", "snippet", "sys"]),
@@ -102,7 +104,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("snippet", &["config", "turn"]),
     ("io", &["limits", "quality", "spans", "stun", "sys", "turn"]),
     ("listen", &["limits", "sys", "tls"]),
-    ("proxy", &["limits", "spans", "sys"]),
+    ("proxy", &["limits", "spans", "sys", "tls"]),
     ("admin", &["metrics", "sys"]), // what it asks of the others it asks by a trait
     ("turn", &["limits", "quality", "stun"]),
     ("quality", &["stun"]),
@@ -110,6 +112,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("spans", &["sys", "telemetry", "tls"]),
     ("metrics", &["sys"]),
     ("systemd", &["sys"]),
+    ("fetch", &["tls"]),
+    ("top", &["fetch", "sys", "tls"]), // the admin API by HTTP, and nothing of the server
     ("telemetry", &["sys"]),
 ];
 

@@ -2,6 +2,7 @@
 
 use super::client::FetchError;
 use super::metrics::Outcome;
+pub use crate::fetch::sentence;
 use crate::tls;
 use instant_acme::Problem;
 use std::time::Duration;
@@ -72,18 +73,6 @@ impl Cause {
     pub fn is_unknown_account(&self) -> bool {
         matches!(self, Self::Refused { kind, .. } if kind.ends_with(":accountDoesNotExist"))
     }
-}
-
-/// An error and its causes as one line.
-pub fn sentence(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        sentence.push_str(": ");
-        sentence.push_str(&error.to_string());
-        cause = error.source();
-    }
-    sentence
 }
 
 impl From<Problem> for Cause {

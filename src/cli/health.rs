@@ -1,11 +1,11 @@
 //! `relayd health`: whether the server of this configuration lives, for a container's health check.
 
+use super::listener::address;
 use super::{CANNOT_START, Ports, load, load_first_try, print, refuse, time_to_live};
 use crate::admin::probe::{Question, probe};
-use crate::config::{Config, Machine, Problem, Report};
+use crate::config::{Config, Machine};
 use crate::secret::Secret;
 use std::error::Error;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub(super) fn health(file: Option<&Path>, ports: Ports, asked: &Asked) -> ExitCo
         Ok(loaded) => loaded.config,
         Err(report) => return refuse(&report),
     };
-    let listen = match address(&config) {
+    let listen = match address(&config, "nobody can be asked for the server's health") {
         Ok(listen) => listen,
         Err(report) => return refuse(&report),
     };
@@ -59,23 +59,6 @@ pub(super) fn health(file: Option<&Path>, ports: Ports, asked: &Asked) -> ExitCo
             eprintln!("error: {error}{}", cause.unwrap_or_default());
             ExitCode::from(CANNOT_START)
         }
-    }
-}
-
-fn address(config: &Config) -> Result<SocketAddr, Report> {
-    let problem = |label: &str| {
-        let message = "nobody can be asked for the server's health";
-        let help = "write listen = \"127.0.0.1:9641\" in [admin]";
-        Report {
-            problems: vec![Problem::error(message, label, help)],
-        }
-    };
-    match config.admin.listen {
-        None => Err(problem("`admin.listen` is off")),
-        Some(listen) if listen.port() == 0 => Err(problem(
-            "`admin.listen` has port 0, which is another one at each start",
-        )),
-        Some(listen) => Ok(listen),
     }
 }
 

@@ -18,24 +18,16 @@ use super::turn::Stream;
 use super::upstreams::{Target, targets};
 use super::{AT_ONCE, Setup, each, own};
 use crate::sys::clock;
-use crate::tls::ALPN_HTTP11;
+use crate::tls::{ALPN_HTTP11, public_roots};
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::Empty;
 use judge::NoStream;
-use rustls::RootCertStore;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// An origin that no page has, for a preflight where every origin is allowed.
 const ANY_ORIGIN: &str = "https://relayd-check.invalid";
-
-/// What clients trust without being told to.
-pub(super) fn roots() -> RootCertStore {
-    RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    }
-}
 
 /// A listener for HTTP, as it is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +42,7 @@ pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Vec<Row> {
         return untried("the server does not run");
     }
     let doors = doors(server);
-    let (Some(first), Some(tls)) = (doors.first().copied(), Tls::new(roots())) else {
+    let (Some(first), Some(tls)) = (doors.first().copied(), Tls::new(public_roots())) else {
         return untried("no TLS or TCP listener with a port that can be known");
     };
     let mut rows = certificate(setup, &tls, &doors).await;

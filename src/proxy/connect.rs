@@ -6,13 +6,11 @@
 use super::Settings;
 use super::resolve::{Cache, Unresolved};
 use super::respond::ProxyError;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,74 +28,6 @@ const STAGGER: Duration = Duration::from_millis(250);
 const ADDRESSES_MAX: usize = 8;
 /// Silence on a connection after which the kernel asks whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-
-/// The operator's roots cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RootsError {
-    #[error("cannot read the CA file {path}")]
-    Read {
-        path: PathBuf,
-        source: rustls::pki_types::pem::Error,
-    },
-    #[error("the CA file {path} holds no certificate")]
-    Empty { path: PathBuf },
-    #[error("certificate {number} of the CA file {path} cannot be used")]
-    Unusable {
-        path: PathBuf,
-        /// Counted from 1.
-        number: usize,
-        source: rustls::Error,
-    },
-}
-
-/// TLS 1.2 and 1.3, HTTP/1.1, the public roots and those of `ca_file`; sessions are resumed.
-pub(super) fn tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, RootsError> {
-    let roots = roots(ca_file)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .expect("aws-lc-rs speaks TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
-/// The public roots and those of `ca_file`: what an upstream's certificate must lead to.
-pub fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, RootsError> {
-    let mut roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    if let Some(path) = ca_file {
-        add_roots(&mut roots, path)?;
-    }
-    Ok(roots)
-}
-
-fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), RootsError> {
-    let read = |source| RootsError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let mut number = 0;
-    for certificate in CertificateDer::pem_file_iter(path).map_err(read)? {
-        number += 1;
-        let certificate = certificate.map_err(read)?;
-        roots
-            .add(certificate)
-            .map_err(|source| RootsError::Unusable {
-                path: path.to_owned(),
-                number,
-                source,
-            })?;
-    }
-    if number == 0 {
-        return Err(RootsError::Empty {
-            path: path.to_owned(),
-        });
-    }
-    Ok(())
-}
 
 /// What dialling needs of the settings in force.
 pub(super) struct Dialer<'a> {
@@ -290,29 +220,5 @@ mod tests {
         let socket = socket2::SockRef::from(&socket);
         assert!(socket.keepalive().expect("open"));
         assert_eq!(socket.tcp_keepalive_time().expect("open"), KEEPALIVE);
-    }
-
-    #[test]
-    fn a_ca_file_that_is_missing_or_empty_or_garbage_is_told_apart() {
-        let dir = std::env::temp_dir();
-        let path = |name: &str| dir.join(format!("relayd-roots-{}-{name}", std::process::id()));
-        let missing = path("missing.pem");
-        assert!(matches!(tls(Some(&missing)), Err(RootsError::Read { .. })));
-        let empty = path("empty.pem");
-        std::fs::write(&empty, "no certificate here\n").expect("written");
-        assert!(matches!(tls(Some(&empty)), Err(RootsError::Empty { .. })));
-        let garbage = path("garbage.pem");
-        std::fs::write(
-            &garbage,
-            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        )
-        .expect("written");
-        assert!(matches!(
-            tls(Some(&garbage)),
-            Err(RootsError::Unusable { number: 1, .. })
-        ));
-        for file in [empty, garbage] {
-            std::fs::remove_file(file).expect("removed");
-        }
     }
 }

@@ -41,7 +41,7 @@ pub mod vendors;
 #[cfg(test)]
 mod tests;
 
-pub use connect::{RootsError, connect, dialling_order, roots};
+pub use connect::{connect, dialling_order};
 pub use metrics::{Metrics, Totals};
 pub use open_tunnels::OpenTunnel;
 pub use own::{BodyFault, Endpoint, Step, Then};

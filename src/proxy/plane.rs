@@ -4,7 +4,6 @@
 //! cannot be compiled replaces nothing.
 
 use super::body::Counts;
-use super::connect::{self, RootsError};
 use super::cors::CorsPolicy;
 use super::metrics::Metrics;
 use super::open_tunnels::{OpenTunnel, OpenTunnels};
@@ -16,6 +15,7 @@ use super::route::{Router, RouterError};
 use super::upstreams::{UpstreamNumbers, Upstreams, View};
 use super::{Settings, server};
 use crate::latency::Spread;
+use crate::tls::{RootsError, client_config, roots};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{Response, request};
@@ -66,7 +66,7 @@ impl Compiled {
         Ok(Self {
             router: Router::new(&settings)?,
             cors: CorsPolicy::new(&settings.cors_origins),
-            tls: connect::tls(settings.ca_file.as_deref())?,
+            tls: client_config(roots(settings.ca_file.as_deref())?),
             settings,
             generation,
         })

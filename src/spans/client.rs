@@ -5,7 +5,7 @@
 
 use super::Settings;
 use super::otlp::ExportTraceServiceResponse;
-use crate::tls::{RootsError, client_config};
+use crate::tls::{RootsError, client_config, roots};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -149,14 +149,15 @@ impl Target {
         if let Ok(authority) = HeaderValue::from_str(&endpoint.authority()) {
             headers.insert(HOST, authority);
         }
-        let tls = endpoint
-            .tls
-            .then(|| client_config(settings.ca_file.as_deref()));
+        let tls = match endpoint.tls {
+            true => Some(client_config(roots(settings.ca_file.as_deref())?)),
+            false => None,
+        };
         Ok(Some(Self {
             path: format!("{}{TRACES_PATH}", endpoint.base),
             endpoint,
             headers,
-            tls: tls.transpose()?,
+            tls,
             timeout: settings.timeout,
         }))
     }

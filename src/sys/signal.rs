@@ -1,4 +1,4 @@
-//! A signal to a child process.
+//! Signals to a child process and to this one.
 
 use std::io;
 use std::process::Child;
@@ -11,4 +11,10 @@ pub fn hang_up(child: &Child) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Stops this process, as a shell's Ctrl-Z does; returns when it is continued.
+pub fn stop_self() {
+    // SAFETY: a call without pointers. SIGSTOP cannot fail to be raised, and nothing is left half done: the process waits here.
+    unsafe { libc::raise(libc::SIGSTOP) };
 }

@@ -26,7 +26,7 @@ mod tests;
 
 pub use inspect::{Facts, Inspection, Warning, inspect, judge, time};
 pub use managed::examine;
-pub use roots::{RootsError, client_config};
+pub use roots::{RootsError, client_config, public_roots, roots};
 
 use crate::secret::Secret;
 use crate::sys::clock;

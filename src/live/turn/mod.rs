@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::entropy::Entropy;
 use crate::sys::clock;
 use crate::sys::rng::SystemRng;
-use crate::tls::ALPN_TURN;
+use crate::tls::{ALPN_TURN, public_roots};
 use crate::turn::UserKey;
 use client::{ADDRESS_FAMILY_NOT_SUPPORTED, Step};
 use std::net::SocketAddr;
@@ -84,7 +84,7 @@ pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Vec<Row> {
         return untried("there is no user and no secret: nobody can allocate");
     }
     // Verification is the proxy part's; here every certificate will do.
-    let Some(tls) = Tls::new(super::web::roots()) else {
+    let Some(tls) = Tls::new(public_roots()) else {
         return Vec::new();
     };
     let tests = listeners.into_iter().enumerate().map(|(index, listener)| {
