@@ -87,7 +87,7 @@ make_root_directory() {
 install_packages() {
     local wanted=() commands=(
         turnutils_uclient:coturn nginx:nginx-light chromium:chromium firefox-esr:firefox-esr h2load:nghttp2-client certutil:libnss3-tools pebble:pebble
-        ip:iproute2 unshare:util-linux setpriv:util-linux systemd-analyze:systemd openssl:openssl git:git cc:gcc python3:python3-minimal
+        ip:iproute2 mount:mount unshare:util-linux setpriv:util-linux systemd-analyze:systemd openssl:openssl git:git cc:gcc python3:python3-minimal
         mmdebstrap:mmdebstrap setcap:libcap2-bin strip:binutils dpkg-shlibdeps:dpkg-dev xz:xz-utils promtool:prometheus
     )
     local entry
