@@ -264,10 +264,7 @@ fn answers_of_a_server_that_works(contract: &mut Contract, api: &Api) {
         let first = contract.ask(api, "GET", path, path, &[], "");
         let tag = first.header("etag").expect("a tag");
         let known = [("If-None-Match", tag)];
-        assert_eq!(
-            contract.ask(api, "GET", path, path, &known, "").status,
-            304
-        );
+        assert_eq!(contract.ask(api, "GET", path, path, &known, "").status, 304);
     }
     for (list, one) in [
         ("/allocations", "/allocations/{id}"),

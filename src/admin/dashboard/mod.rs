@@ -9,8 +9,7 @@ use super::routes::Call;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, REFERRER_POLICY, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::fmt::Write;
@@ -160,10 +159,7 @@ mod tests {
         assert_eq!(same.headers()[CACHE_CONTROL], "no-cache");
         let list = format!("\"x\", W/{}", new.tag.to_str().expect("ASCII"));
         let list = HeaderValue::try_from(list).expect("a value");
-        assert_eq!(
-            new.reply(&asking(&list)).status(),
-            StatusCode::NOT_MODIFIED
-        );
+        assert_eq!(new.reply(&asking(&list)).status(), StatusCode::NOT_MODIFIED);
     }
 
     #[test]
@@ -200,7 +196,13 @@ mod tests {
                 assert!(!text.contains(sign), "{sign} in {name}");
             }
         }
-        for sign in ["innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", "document.write"] {
+        for sign in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "eval(",
+            "document.write",
+        ] {
             assert!(!script.contains(sign), "{sign}");
         }
     }
