@@ -30,5 +30,5 @@ export function showNotices(notices) {
   shownAs = sign;
   const list = byId('notices');
   list.hidden = notices.length === 0;
-  list.replaceChildren(...notices.map(([level, text]) => el('li', { class: 'notice', 'data-level': level }, mark(level, text))));
+  list.replaceChildren(el('ul', { class: 'notices' }, notices.map(([level, text]) => el('li', { class: 'notice', 'data-level': level }, mark(level, text)))));
 }

@@ -30,7 +30,7 @@ export const PLOTS = {
   drops: { title: 'Packets dropped', kind: 'rate', series: [{ name: 'drops_per_s', label: 'Dropped', tone: 'tone-bad' }] },
   turn: {
     title: 'TURN requests', kind: 'rate',
-    series: [{ name: 'turn_requests_per_s', label: 'All', tone: 'tone-udp' }, { name: 'turn_errors_per_s', label: 'Answered with an error', tone: 'tone-bad', dash: true }],
+    series: [{ name: 'turn_requests_per_s', label: 'All', tone: 'tone-udp' }, { name: 'turn_errors_per_s', label: 'Errors', tone: 'tone-bad', dash: true }],
   },
   proxy: {
     title: 'Proxied requests', kind: 'rate',
@@ -79,7 +79,7 @@ export class Overview {
       tile.set(percent(side?.loss_ratio), `jitter ${milliseconds(side?.jitter_ms)}, round trip ${milliseconds(side?.round_trip_ms)}`);
     }
     tiles.drops.set(shown('rate', live.rate('drops_per_s')), mostDropped(stats.drops));
-    tiles.turn.set(shown('rate', live.rate('turn_requests_per_s')), `${shown('rate', live.rate('turn_errors_per_s'))} with an error`);
+    tiles.turn.set(shown('rate', live.rate('turn_requests_per_s')), `errors ${shown('rate', live.rate('turn_errors_per_s'))}`);
     tiles.proxy.set(shown('rate', live.rate('proxy_requests_per_s')), `${counted(stats.proxy.tunnels, 'tunnel')}, ${counted(stats.proxy.connections, 'connection')}`);
     const { used, total } = stats.relay_ports;
     tiles.ports.set(total > 0 ? percent(used / total) : count(used), `${count(used)} of ${count(total)}`, portsLevel(stats.relay_ports));

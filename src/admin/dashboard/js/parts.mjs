@@ -91,7 +91,7 @@ export class Plots {
     this.#buttons = SPANS.map((span) => el('button', {
       type: 'button', 'aria-pressed': 'false', 'data-span': span, onclick: () => { history.choose(span); this.#mark(); onChoose(); },
     }, span.replace('h', '\u00a0h')));
-    this.element = el('section', { class: 'plots-section', 'aria-label': 'Over time' },
+    this.element = el('section', { class: 'plots-section', 'aria-label': 'Over time' }, el('h2', { class: 'hidden' }, 'Over time'),
       el('div', { class: 'spans', role: 'group', 'aria-label': 'Time shown' }, el('span', { class: 'soft', 'aria-hidden': 'true' }, 'Last'), this.#buttons),
       el('div', { class: 'plots' }, this.#plots.map((plot) => plot.element)));
     this.#mark();

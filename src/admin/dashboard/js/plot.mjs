@@ -77,6 +77,8 @@ export class Plot {
 
   // ---- cursor ----
   #point(event) {
+    // What moves is the page below a resting pointer.
+    if (event.type === 'pointermove' && event.movementX === 0 && event.movementY === 0) return;
     const { count } = this.#data;
     const { left, width } = this.#parts.area.getBoundingClientRect();
     const part = (event.clientX - left - MARGIN.left) / (width - MARGIN.left - MARGIN.right);

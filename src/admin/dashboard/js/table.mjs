@@ -26,6 +26,8 @@ export class Table {
     // Shown as cards on a phone, where display: block would take the roles away.
     this.table = el('table', { role: 'table' }, el('caption', { class: 'hidden' }, caption), this.#head(), this.#body);
     this.scroll = el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption }, this.table);
+    // Empty is what the server says, not what has not been asked.
+    this.scroll.hidden = this.#empty.hidden = true;
     this.element = el('div', { class: cards ? 'table cards' : 'table' }, this.scroll, this.#empty);
     this.#markOrder();
   }
