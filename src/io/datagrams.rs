@@ -17,16 +17,6 @@ use std::os::fd::AsFd;
 /// Calls for one listener in its turn; what is left is reported again.
 const LISTENER_READS: usize = 4;
 
-/// Datagrams that one call asks for, at most and at least. Preparing a call costs by what it asks for, so
-/// each socket's burst follows what its last calls brought. One alone is asked for by the cheapest call, in a quiet
-/// round; a call for several asks for two at least.
-const BURST_MAX: u8 = BATCH_MAX as u8;
-const BURST_MIN: u8 = 1;
-const SEVERAL: u8 = 2;
-
-/// First guess: most sockets bring one datagram at a time.
-pub const BURST_START: u8 = 4;
-
 /// Entries taken from one error queue in its turn.
 const ERRORS_MAX: usize = 16;
 
@@ -57,10 +47,9 @@ impl Worker {
         };
         self.counts.listeners.receive_calls += 1;
         // A wildcard listener must learn the address that was asked, which only a longer call tells.
-        if self.is_quiet && listener.burst == BURST_MIN && !listener.is_wildcard {
+        if !listener.is_wildcard && listener.burst.take_alone() {
             let bound = listener.socket.addr();
             if let Ok((from, payload)) = receive_one(&listener.socket, &mut self.arena) {
-                listener.burst = burst_after_one(self.is_soon);
                 self.counts.listeners.received += 1;
                 if self.handover.is_some() {
                     self.read_lanes();
@@ -69,12 +58,12 @@ impl Worker {
             }
             return false;
         }
-        let burst = listener.burst.max(SEVERAL);
-        let room = self.arena.next(usize::from(burst) * LAYOUT.stride);
+        let asked = listener.burst.several();
+        let room = self.arena.next(asked * LAYOUT.stride);
         let Ok(count) = self.receiver.receive(listener.socket.as_fd(), room, LAYOUT) else {
             return false;
         };
-        listener.burst = next_burst(burst, count);
+        listener.burst.note(count);
         let bound = listener.socket.addr();
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
@@ -91,7 +80,7 @@ impl Worker {
                 self.handle_client_datagram(index, bound, server_ip, received.from, payload);
             }
         }
-        count >= usize::from(burst)
+        count >= asked
     }
 
     fn handle_client_datagram(
@@ -129,20 +118,18 @@ impl Worker {
             return;
         };
         self.counts.relays.receive_calls += 1;
-        if self.is_quiet && socket.burst == BURST_MIN {
+        if socket.burst.take_alone() {
             if let Ok((from, payload)) = receive_one(socket.socket(), &mut self.arena) {
-                socket.burst = burst_after_one(self.is_soon);
                 self.counts.relays.received += 1;
                 self.handle_peer_datagram(relay, from, payload);
             }
             return;
         }
-        let burst = socket.burst.max(SEVERAL);
-        let room = self.arena.next(usize::from(burst) * LAYOUT.stride);
+        let room = self.arena.next(socket.burst.several() * LAYOUT.stride);
         let Ok(count) = self.receiver.receive(socket.socket().as_fd(), room, LAYOUT) else {
             return;
         };
-        socket.burst = next_burst(burst, count);
+        socket.burst.note(count);
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
         self.counts.relays.received += count as u64;
@@ -352,26 +339,6 @@ fn receive_one(socket: &UdpSocket, arena: &mut Arena) -> io::Result<(SocketAddr,
     let taken = LAYOUT.headroom + len + LAYOUT.tailroom;
     arena.take(taken.next_multiple_of(LAYOUT.stride));
     Ok((from, Payload::Arena(start..start + len)))
-}
-
-/// One alone was asked for and came: whether there are more, only the time until the next report tells.
-fn burst_after_one(is_soon: bool) -> u8 {
-    if is_soon { BURST_START } else { BURST_MIN }
-}
-
-/// Twice as many after a full read, half after one that brought less than half, or one where two were asked for.
-fn next_burst(burst: u8, count: usize) -> u8 {
-    let asked = usize::from(burst);
-    if count < asked && asked == usize::from(SEVERAL) {
-        return BURST_MIN;
-    }
-    if count >= asked {
-        return burst.saturating_mul(2).min(BURST_MAX);
-    }
-    if count * 2 < asked {
-        return (burst / 2).max(BURST_MIN);
-    }
-    burst
 }
 
 /// What the core makes an ICMP attribute of (RFC 8656 §18.13).

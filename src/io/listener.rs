@@ -1,7 +1,7 @@
 //! UDP listeners: the same addresses for every worker, joined by SO_REUSEPORT, or taken over from who bound them.
 
 use crate::io::BindError;
-use crate::io::datagrams::BURST_START;
+use crate::io::burst::Burst;
 use crate::io::listeners::{GroupId, Leaving};
 use crate::io::outbox::Chain;
 use crate::sys::holder::{Protocol, holder};
@@ -14,8 +14,7 @@ pub struct Listener {
     pub socket: UdpSocket,
     /// What waits to be sent from this socket in this round.
     pub chain: Chain,
-    /// Datagrams to ask for in one call; follows what the last calls brought.
-    pub burst: u8,
+    pub burst: Burst,
     /// The kernel's count of what its receive buffer has dropped, as last seen.
     pub overflow: u32,
     /// False while it is read by the process on the other side of an upgrade.
@@ -90,7 +89,7 @@ pub fn bind(
                 is_read: former.is_none(),
                 former,
                 chain: Chain::EMPTY,
-                burst: BURST_START,
+                burst: Burst::START,
                 group: wanted.group,
                 leaving: None,
             });

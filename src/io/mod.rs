@@ -4,6 +4,7 @@
 //! is no lock, no allocation and no copy of the payload. What the workers share (`ports`, `inbox`) is cold.
 
 mod arena;
+mod burst;
 pub mod census;
 mod coturn;
 mod crossing;

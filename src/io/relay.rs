@@ -3,7 +3,7 @@
 //! Invariant: a socket is in the worker's epoll from `bind` until `close`, under its own `RelayId`.
 
 use crate::addr::RelayedAddr;
-use crate::io::datagrams::BURST_START;
+use crate::io::burst::Burst;
 use crate::io::local::{LocalRelays, Owner};
 use crate::io::outbox::Chain;
 use crate::io::ports::{Held, PortPool, Reservations};
@@ -36,8 +36,7 @@ pub struct Relay {
     held: Held<UdpSocket>,
     /// What waits to be sent from this socket in this round.
     pub chain: Chain,
-    /// Datagrams to ask for in one call; follows what the last calls brought.
-    pub burst: u8,
+    pub burst: Burst,
     /// The kernel's count of what its receive buffer has dropped, as last seen.
     pub overflow: u32,
 }
@@ -132,7 +131,7 @@ impl RelaySockets {
         entry.insert(Relay {
             held,
             chain: Chain::EMPTY,
-            burst: BURST_START,
+            burst: Burst::START,
             overflow: 0,
         });
         Ok(BoundRelay { relay, addr })

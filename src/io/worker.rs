@@ -47,9 +47,6 @@ const EVENTS_PER_LISTENER_TURN: usize = 64;
 /// A round with no more reports than this has little to gather: each packet goes out before the next is read.
 const FEW_EVENTS: usize = 4;
 
-/// A socket that is reported again so soon has more than one datagram waiting.
-const SOON: Duration = Duration::from_micros(20);
-
 /// How often idle connections and unclaimed reservations are looked for, while there are any.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -111,9 +108,7 @@ pub struct Worker {
     pub(super) crossing: Crossing,
     pace: Pace,
     /// This round has few reports.
-    pub(super) is_quiet: bool,
-    /// This round began soon after the one before.
-    pub(super) is_soon: bool,
+    is_quiet: bool,
     inbox: Arc<Inbox>,
     timer: Timer,
     /// When the timer will fire, at the latest.
@@ -163,7 +158,6 @@ impl Worker {
             inboxes: seed.inboxes,
             pace: Pace::new(now.instant(), Duration::MAX),
             is_quiet: true,
-            is_soon: false,
             inbox,
             timer: seed.timer,
             timer_at: None,
@@ -194,11 +188,9 @@ impl Worker {
                 tracing::error!(%error, "a media worker cannot wait for events");
                 break;
             }
-            let before_wait = self.now.instant();
             self.now = clock::now();
             self.relays.set_now(self.now.instant());
             self.is_quiet = events.len() <= FEW_EVENTS;
-            self.is_soon = self.now.instant() < before_wait + SOON;
             for index in 0..events.len() {
                 let Some(event) = events.get(index) else {
                     break;
