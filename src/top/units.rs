@@ -30,7 +30,7 @@ pub(super) fn scaled(number: f64) -> String {
     }
     let prefix = PREFIXES.get(prefix).copied().unwrap_or_default();
     match (prefix, number) {
-        ("", number) if number == 0.0 => "0".to_owned(),
+        ("", 0.0) => "0".to_owned(),
         ("", number) if number < 9.95 => format!("{number:.1}"),
         ("", number) => format!("{number:.0}"),
         (prefix, number) if number < 99.95 => format!("{number:.1} {prefix}"),
