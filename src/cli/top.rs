@@ -65,7 +65,7 @@ pub(super) fn top(file: Option<&Path>, ports: Ports, asked: &Asked) -> ExitCode 
         return snapshot(&client, &options, asked.rows);
     }
     if !is_terminal() {
-        eprintln!("standard output is no terminal: one snapshot, as with --once");
+        eprintln!("no terminal to draw on: one snapshot, as with --once");
         return snapshot(&client, &options, asked.rows);
     }
     match top::run(client, &options) {

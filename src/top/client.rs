@@ -145,7 +145,7 @@ impl Client {
 
 fn away(error: FetchError) -> Trouble {
     match error {
-        FetchError::Http { .. } => Trouble::NotRelayd,
+        FetchError::Http { source, .. } if source.is_parse() => Trouble::NotRelayd,
         error => Trouble::Away(Clean::new(&sentence(&error))),
     }
 }

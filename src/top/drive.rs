@@ -65,6 +65,8 @@ enum Happening {
     Stop,
     /// SIGCONT: whatever stopped the process, others have used the terminal.
     Continue,
+    /// A question has panicked.
+    Broken(io::Error),
     /// SIGTERM, SIGHUP, SIGINT, or a terminal that gives no more keys.
     End,
 }
@@ -94,6 +96,7 @@ impl Driver {
                     self.screen.leave_for(|| ())?;
                     Vec::new()
                 }
+                Happening::Broken(error) => return Err(error),
                 Happening::End => return Ok(()),
             };
             if self.carry_out(effects)? {
@@ -108,8 +111,7 @@ impl Driver {
             input = self.inputs.recv() => input.map_or(Happening::End, Happening::Input),
             Some(answered) = self.answers.join_next() => match answered {
                 Ok(answered) => Happening::Answered(Box::new(answered)),
-                // A panic there has been reported by the panic hook.
-                Err(_) => Happening::End,
+                Err(error) => Happening::Broken(io::Error::other(error)),
             },
             happening = self.signals.next() => happening,
             () = sleep_until(tick) => Happening::Tick,

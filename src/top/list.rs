@@ -222,7 +222,7 @@ mod tests {
         server.refresh(&mut list);
         assert_eq!(
             list.selected().map(|row| row.id),
-            Some(5),
+            Some(4),
             "what took its place"
         );
         server.0.clear();

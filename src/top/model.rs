@@ -189,12 +189,14 @@ impl Model {
             }
             (Question::History, Answer::History(history)) => self.numbers.take_history(&history),
             (Question::Allocations(query), Answer::Allocations(page)) => {
-                if *query == self.allocations.walk.query() && self.allocations.take(page) {
+                let is_awaited = *query == self.allocations.walk.query();
+                if is_awaited && self.allocations.take(page) {
                     return self.ask_for_screen();
                 }
             }
             (Question::Tunnels(query), Answer::Tunnels(page)) => {
-                if *query == self.tunnels.walk.query() && self.tunnels.take(page) {
+                let is_awaited = *query == self.tunnels.walk.query();
+                if is_awaited && self.tunnels.take(page) {
                     return self.ask_for_screen();
                 }
             }
@@ -215,7 +217,12 @@ impl Model {
 
     fn take_trouble(&mut self, question: &Question, trouble: Trouble) -> Vec<Effect> {
         match (question, trouble) {
-            (Question::History, _) => self.numbers.lacks_history(),
+            (
+                Question::History,
+                Trouble::NotFound | Trouble::NotRelayd | Trouble::Refused { .. },
+            ) => self.numbers.lacks_history(),
+            // Asked for again with the next numbers.
+            (Question::History, _) => {}
             (Question::Allocation(id), Trouble::NotFound) => {
                 if let Some(detail) = self.detail.as_mut().filter(|detail| detail.id == *id) {
                     detail.has_ended = true;

@@ -35,14 +35,11 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn enter() -> io::Result<Self> {
         restore_on_panic();
-        let entered = take().and_then(|()| {
-            let terminal = ratatui::Terminal::new(CrosstermBackend::new(stdout()))?;
-            Ok(Self { terminal })
-        });
+        let entered = take().and_then(|()| ratatui::Terminal::new(CrosstermBackend::new(stdout())));
         if entered.is_err() {
             give_back();
         }
-        entered
+        Ok(Self { terminal: entered? })
     }
 
     pub(super) fn draw(&mut self, model: &Model, theme: Theme) -> io::Result<Seen> {
@@ -58,7 +55,9 @@ impl Screen {
 
     /// Forgets what the terminal shows, so that the next drawing writes everything.
     pub(super) fn clear(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // `Terminal::clear` asks the terminal for its cursor, and would wait for the thread of keys to tell it.
+        let area = self.terminal.size()?.into();
+        self.terminal.resize(area)
     }
 
     /// Gives the terminal back for as long as `meanwhile` takes.
@@ -66,7 +65,7 @@ impl Screen {
         give_back();
         meanwhile();
         take()?;
-        self.terminal.clear()
+        self.clear()
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn scaled(number: f64) -> String {
     }
     let prefix = PREFIXES.get(prefix).copied().unwrap_or_default();
     match (prefix, number) {
-        ("", number) if number == 0.0 => "0".to_owned(),
+        ("", 0.0) => "0".to_owned(),
         ("", number) if number < 9.95 => format!("{number:.1}"),
         ("", number) => format!("{number:.0}"),
         (prefix, number) if number < 99.95 => format!("{number:.1} {prefix}"),
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(shown, ["0%", "<0.1%", "1.2%", "50%", "100%"]);
         let shown = [0.0, 59.9, 65.0, 12_000.0, 367_000.0].map(|seconds| span(Some(seconds)));
         assert_eq!(shown, ["0s", "59s", "1m05s", "3h20m", "4d05h"]);
-        assert_eq!(millis(Some(3.14)), "3.1");
+        assert_eq!(millis(Some(3.12)), "3.1");
         assert_eq!(millis(Some(45.6)), "46");
     }
 }

@@ -1,1 +1,5 @@
+//! The model and the view together, without a terminal and without a server.
 
+mod fixtures;
+mod life;
+mod screens;

@@ -125,7 +125,7 @@ fn trouble(quality: Option<&Quality>, theme: Theme) -> Cell {
 pub(super) fn trouble_style(score: f64, theme: Theme) -> Style {
     match score {
         score if score >= 60.0 => theme.bad(),
-        score if score >= 30.0 => theme.warn(),
+        score if score >= 25.0 => theme.warn(),
         _ => theme.good(),
     }
 }

@@ -13,7 +13,7 @@ use crate::top::units::{UNKNOWN, bits, bytes, count, known, millis, percent, sca
 use ratatui::text::{Line, Span};
 
 const SIDES: &[Column] = &[
-    column("", 12, Edge::Left, 0),
+    column("", 14, Edge::Left, 0),
     column("client", 16, Edge::Right, 1),
     column("peer", 16, Edge::Right, 2),
 ];
@@ -68,15 +68,8 @@ pub(super) fn lines(model: &Model, look: Look) -> Vec<Line<'static>> {
 fn facts(detail: &Detail, one: &Allocation, look: Look) -> Vec<Line<'static>> {
     let text = look.theme.text();
     let mut first = Strip::new(look.width);
-    first.put(
-        cut(&format!("allocation {}", one.id), look.width),
-        look.theme.head(),
-    );
-    let room = look.width.saturating_sub(24);
-    first.put(
-        format!("of {}", cut(one.user.as_str(), room)),
-        look.theme.head(),
-    );
+    let name = format!("allocation {} of {}", one.id, one.user);
+    first.put(name, look.theme.head());
     if detail.has_ended {
         first.put("HAS ENDED", look.theme.bad());
     }

@@ -164,12 +164,16 @@ fn quality(model: &Model, look: Look) -> Line<'static> {
         let none = Mean::default();
         let mean = mean.as_ref().unwrap_or(&none);
         let text = format!(
-            "{side}: loss {} jitter {} ms round trip {} ms",
+            "{side} loss {} jitter {} rtt {}",
             percent(mean.loss_ratio),
-            millis(mean.jitter_ms),
-            millis(mean.round_trip_ms)
+            with_unit(mean.jitter_ms),
+            with_unit(mean.round_trip_ms)
         );
         strip.put(text, look.theme.text());
     }
     strip.line()
+}
+
+fn with_unit(value: Option<f64>) -> String {
+    known(value, |value| format!("{} ms", millis(Some(value))))
 }

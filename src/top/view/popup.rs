@@ -131,6 +131,14 @@ fn boxed(title: &str, lines: Vec<Line<'static>>, width: usize, look: Look, buffe
 }
 
 fn clear(buffer: &mut Buffer, area: Rect) {
+    // A wide character whose second half is covered goes as a whole.
+    for y in area.top()..area.bottom() {
+        let before = area.left().checked_sub(1);
+        let cell = before.and_then(|x| buffer.cell_mut((x, y)));
+        if let Some(cell) = cell.filter(|cell| width(cell.symbol()) > 1) {
+            cell.set_symbol(" ");
+        }
+    }
     for position in area.intersection(buffer.area).positions() {
         if let Some(cell) = buffer.cell_mut(position) {
             cell.reset();

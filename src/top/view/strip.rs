@@ -1,11 +1,11 @@
 //! A line of pieces, each of which is there whole or not at all.
 
-use crate::top::text::{left, width};
+use crate::top::text::{cut, left, width};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 /// Columns of a line's name.
-const NAME: usize = 9;
+const NAME: usize = 10;
 const GAP: usize = 2;
 
 pub(super) struct Strip {
@@ -35,10 +35,14 @@ impl Strip {
         strip
     }
 
-    /// A piece after a gap. After the first one that does not fit no other follows.
+    /// A piece after a gap. The first one is cut if it does not fit; after another one that does not, none follows.
     pub(super) fn put(&mut self, text: impl Into<String>, style: Style) -> &mut Self {
-        let text = text.into();
-        let gap = if self.spans.len() > 1 { GAP } else { 0 };
+        let mut text = text.into();
+        let is_first = self.spans.len() <= 1;
+        let gap = if is_first { 0 } else { GAP };
+        if is_first {
+            text = cut(&text, self.width - self.used);
+        }
         let needed = gap + width(&text);
         self.is_full |= self.used + needed > self.width;
         if !self.is_full {
