@@ -15,8 +15,8 @@ pub(super) async fn run(state: Arc<AdminState>) {
         ticks.tick().await;
         // Nothing to ask while the server starts.
         if let Some(control) = state.control() {
-            let sample = control.sample();
-            state.remember(clock::now(), &sample);
+            let now = clock::now();
+            state.remember(now, &control.sample());
         }
     }
 }

@@ -305,7 +305,7 @@ impl Journey<'_> {
                     answer.map(|(response, lease)| Arrived::Answer(response, lease))
                 }
             };
-            self.count(begin, &arrived);
+            self.count(begin, &arrived, record);
             let arrived = arrived?;
             record.upstream = Some(record.started().elapsed());
             let (response, lease) = match arrived {
@@ -336,7 +336,7 @@ impl Journey<'_> {
     }
 
     /// What became of the request to the route that is next.
-    fn count(&self, begin: Instant, arrived: &Result<Arrived, ProxyError>) {
+    fn count(&self, begin: Instant, arrived: &Result<Arrived, ProxyError>, record: &Record) {
         let came = match arrived {
             Ok(Arrived::Answer(response, _)) => answered(response.status()),
             Ok(Arrived::Tunnel(response)) => answered(response.status()),
@@ -345,7 +345,10 @@ impl Journey<'_> {
         let now = Instant::now();
         let took = now.saturating_duration_since(begin);
         let upstreams = &self.exchange.local.upstreams;
-        upstreams.count(&self.route().authority(), now, took, came);
+        match self.follows.last() {
+            None => upstreams.count(&record.host, now, took, came),
+            Some(follow) => upstreams.count(&follow.route.authority(), now, took, came),
+        }
     }
 
     /// The body once more; a redirect may have taken it away for good.

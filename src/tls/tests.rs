@@ -344,6 +344,7 @@ fn managed_certificate_is_the_stored_one_else_a_stand_in() {
     let store = Store::load(&settings).expect("no file is no error");
     assert!(store.is_stand_in());
     assert_eq!(store.standing(), Some("stand-in"));
+    assert_eq!(origin(&store), Some(Origin::SelfSigned));
     assert!(store.managed(TODAY).is_none());
     // Nobody is told to trust it.
     assert!(store.self_signed().is_none());
@@ -352,6 +353,7 @@ fn managed_certificate_is_the_stored_one_else_a_stand_in() {
     dir.write("managed.pem", &format!("{cert}{key}"));
     let store = Store::load(&settings).expect("the file is good");
     assert_eq!(store.standing(), Some("obtained"));
+    assert_eq!(origin(&store), Some(Origin::Acme));
     let inspection = store.managed(TODAY).expect("there is one");
     assert_eq!(inspection.names, ["a.example"]);
     assert_eq!(inspection.not_after, (TODAY + 90 * DAY) as i64);
@@ -411,6 +413,11 @@ fn certificate_from_files_is_kept_until_the_first_managed_one() {
         store.reload(&dir.managed(&[name])).expect("managed");
         assert_eq!(store.chain(), before);
         assert_eq!(store.standing(), Some("kept"));
+        assert_eq!(
+            origin(&store),
+            Some(Origin::File),
+            "wherever it is to come from"
+        );
         assert!(store.is_kept() && !store.is_stand_in());
         // It is not the one that was asked for: it is to be replaced.
         assert!(store.managed(TODAY).is_none());
@@ -424,6 +431,7 @@ fn certificate_from_files_is_kept_until_the_first_managed_one() {
     );
     assert_ne!(store.chain(), before);
     assert_eq!(store.standing(), Some("obtained"));
+    assert_eq!(origin(&store), Some(Origin::Acme));
 }
 
 #[test]
@@ -615,6 +623,10 @@ fn authority(name: &str) -> (String, Issuer<'static, KeyPair>) {
     params.distinguished_name.push(DnType::CommonName, name);
     let certificate = params.self_signed(&key).expect("signed");
     (certificate.pem(), Issuer::new(params, key))
+}
+
+fn origin(store: &Store) -> Option<Origin> {
+    store.facts().map(|(_, origin)| origin)
 }
 
 fn self_signed(names: &[&str]) -> Settings {

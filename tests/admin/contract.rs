@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 const TOKEN: &str = "correct-horse-battery-staple";
 
 /// What no test can bring about in a server that works: its workers do not answer.
-const NEVER_SEEN: [(&str, &str, &str); 15] = [
+const NEVER_SEEN: [(&str, &str, &str); 17] = [
     ("/allocations", "get", "503"),
     ("/allocations", "delete", "503"),
     ("/allocations/{id}", "get", "503"),
@@ -21,6 +21,8 @@ const NEVER_SEEN: [(&str, &str, &str); 15] = [
     ("/tunnels", "delete", "503"),
     ("/tunnels/{id}", "get", "503"),
     ("/tunnels/{id}", "delete", "503"),
+    ("/stats", "get", "503"),
+    ("/history", "get", "503"),
     ("/config", "get", "503"),
     ("/log-level", "get", "503"),
     ("/log-level", "put", "503"),
@@ -32,13 +34,13 @@ const NEVER_SEEN: [(&str, &str, &str); 15] = [
 ];
 
 /// The description, and what of it has been seen.
-struct Contract {
+pub struct Contract {
     description: Value,
     seen: BTreeSet<(String, String, String)>,
 }
 
 impl Contract {
-    fn of(api: &Api) -> Self {
+    pub fn of(api: &Api) -> Self {
         let answer = api.get("/openapi.json");
         assert_eq!(answer.status, 200);
         let description = answer.json();
@@ -50,7 +52,7 @@ impl Contract {
     }
 
     /// Asks, and holds the answer against the description of `template`.
-    fn ask(
+    pub fn ask(
         &mut self,
         api: &Api,
         method: &str,
@@ -87,7 +89,7 @@ impl Contract {
         answer
     }
 
-    fn get(&mut self, api: &Api, path: &str) -> Value {
+    pub fn get(&mut self, api: &Api, path: &str) -> Value {
         let answer = self.ask(api, "GET", path, path, &[], "");
         assert_eq!(answer.status, 200, "{answer:?}");
         match answer.header("content-type") {
@@ -237,6 +239,8 @@ fn answers_of_a_server_that_works(contract: &mut Contract, api: &Api) {
         "/version",
         "/metrics",
         "/openapi.json",
+        "/stats",
+        "/history",
         "/config",
         "/log-level",
         "/drain",

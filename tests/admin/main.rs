@@ -11,5 +11,6 @@ mod api;
 mod contract;
 mod crowd;
 mod refused;
+mod stats;
 mod steering;
 mod tunnels;

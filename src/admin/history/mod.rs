@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 /// How often there should be a sample; the step of the shortest span.
 pub(super) const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 
+/// A sample ends the step that it comes so little before the end of: the first one, which steps are counted from, may have
+/// been later than others are.
+const EARLY: Duration = Duration::from_millis(500);
+
 /// Points of every span.
 const POINTS: usize = 720;
 
@@ -170,7 +174,7 @@ impl Ring {
     fn add(&mut self, origin: Instant, now: Now, sample: &Sample, before: &QualitySums) {
         self.see_levels(sample);
         let since = now.instant().saturating_duration_since(origin);
-        let step = since.as_nanos() / self.step().as_nanos();
+        let step = (since + EARLY).as_nanos() / self.step().as_nanos();
         let Some(closed) = step.checked_sub(self.running).filter(|closed| *closed > 0) else {
             return;
         };
@@ -197,9 +201,9 @@ impl Ring {
         self.base = sample.clone();
         self.base_at = now.instant();
         self.levels = [(0.0, 0); SERIES];
-        let late = since.as_nanos() % self.step().as_nanos();
-        let late = Duration::from_nanos(u64::try_from(late).unwrap_or(0));
-        self.end = now.unix().saturating_sub(late);
+        let over = (since + EARLY).as_nanos() % self.step().as_nanos();
+        let over = Duration::from_nanos(u64::try_from(over).unwrap_or(0));
+        self.end = (now.unix() + EARLY).saturating_sub(over);
     }
 
     fn see_levels(&mut self, sample: &Sample) {

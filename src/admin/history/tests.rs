@@ -154,6 +154,24 @@ fn a_full_ring_shows_the_last_hour_oldest_first() {
     assert_points(&last, &[993.5]);
 }
 
+/// The first sample was later than its tick, the others less so.
+#[test]
+fn a_sample_a_little_before_the_end_of_a_step_ends_it() {
+    let mut world = World::begin(&sample(0, 0));
+    for n in 1..=6 {
+        world.add(n * 5000 - 3, &sample(n * 50, 2));
+        let end = world.history.show(Span::Hour).end;
+        assert_eq!(end, Duration::from_secs(world.unix_s + n * 5));
+    }
+    let drops = world.last(Span::Hour, "drops_per_s", 7);
+    assert!(
+        drops.iter().skip(1).all(|rate| (rate - 10.0).abs() < 0.01),
+        "{drops:?}"
+    );
+    assert!(drops[0].is_nan());
+    assert!(!world.last(Span::SixHours, "tunnels", 1)[0].is_nan());
+}
+
 /// A late sample belongs to the step that it ends, and `end` is the step's end whatever the lateness.
 #[test]
 fn a_late_sample_moves_neither_the_steps_nor_their_end() {
