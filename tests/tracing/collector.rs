@@ -45,6 +45,7 @@ struct Shared {
 struct State {
     mode: Mode,
     requests: Vec<Message>,
+    arrivals: Vec<Instant>,
     spans: Vec<Span>,
     resources: Vec<BTreeMap<String, String>>,
 }
@@ -54,6 +55,7 @@ impl Default for State {
         Self {
             mode: Mode::Take,
             requests: Vec::new(),
+            arrivals: Vec::new(),
             spans: Vec::new(),
             resources: Vec::new(),
         }
@@ -83,6 +85,11 @@ impl Collector {
     /// Every batch as it came.
     pub fn requests(&self) -> Vec<Message> {
         self.shared.state().requests.clone()
+    }
+
+    /// When each came.
+    pub fn arrivals(&self) -> Vec<Instant> {
+        self.shared.state().arrivals.clone()
     }
 
     pub fn resources(&self) -> Vec<BTreeMap<String, String>> {
@@ -147,6 +154,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
     while let Ok(Some(message)) = reader.message(&mut stream, false) {
         let mut state = shared.state();
         state.requests.push(message.clone());
+        state.arrivals.push(Instant::now());
         shared.changed.notify_all();
         while state.mode == Mode::Hold {
             state = shared.changed.wait(state).expect("not poisoned");
