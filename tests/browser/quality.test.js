@@ -292,7 +292,7 @@ async function quality(relayed) {
   const { allocations } = await asked('/allocations');
   const found = allocations.find((allocation) => allocation.relayed.includes(`127.0.0.1:${relayed}`));
   assert.ok(found, `the allocation of port ${relayed}`);
-  return (await asked(`/allocations/${found.id}`)).quality;
+  return (await asked(`/allocations/${found.id}`)).allocation.quality;
 }
 
 async function asked(path) {
