@@ -117,13 +117,6 @@ pub fn tunnels(after_s: u64) -> Value {
 pub fn history() -> Value {
     let wave = |step: i32| f64::from((step * step / 7) % 24) / 24.0;
     let names = [
-        "allocations.udp",
-        "bits_per_s.udp.to_peer",
-        "bits_per_s.udp.to_client",
-        "drops_per_s",
-        "proxy_requests_per_s",
-    ];
-    let names = [
         ("allocations.udp", 900.0),
         ("bits_per_s.udp.to_peer", 90e6),
         ("bits_per_s.udp.to_client", 110e6),
