@@ -86,6 +86,11 @@ fn the_router_holds_for_its_corpus() {
 }
 
 #[test]
+fn the_quality_of_a_call_holds_for_its_corpus() {
+    replay("quality", harness::quality);
+}
+
+#[test]
 fn the_import_of_coturns_file_holds_for_its_corpus() {
     replay("import_coturn", harness::import_coturn);
 }

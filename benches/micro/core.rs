@@ -1,6 +1,7 @@
 //! The TURN core without sockets: packets through `turn::Server`, and whole lives of allocations.
 
 use crate::bench::Runner;
+use crate::quality;
 use crate::wire::{self, Writer};
 use relayd::addr::{ClientAddr, FiveTuple, PeerAddr, RelayedAddr, Transport};
 use relayd::entropy::Entropy;
@@ -28,6 +29,10 @@ const UDP: [u8; 4] = [17, 0, 0, 0];
 pub fn run(runner: &mut Runner) {
     for allocations in [1, 100, 10_000] {
         packets(runner, allocations);
+    }
+    for allocations in [1, 1000] {
+        media(runner, allocations, true);
+        media(runner, allocations, false);
     }
     for others in [0, 10_000] {
         lives(runner, others);
@@ -68,6 +73,32 @@ fn packets(runner: &mut Runner, allocations: usize) {
     runner.bench(&data, || {
         let verdict = permitted.peer_sends(next.next().unwrap_or(0));
         assert!(matches!(verdict, Verdict::ToClient { .. }));
+    });
+}
+
+/// A stream of each client in turn, with its quality measured and without: the difference is the price.
+fn media(runner: &mut Runner, allocations: usize, measured: bool) {
+    let name = match measured {
+        true => format!("core/rtp_to_peer/{allocations}"),
+        false => format!("core/rtp_to_peer_unmeasured/{allocations}"),
+    };
+    if !runner.wants(&name) {
+        return;
+    }
+    let n = runner.at_most(allocations);
+    let mut world = World::measuring(n, Bond::Channel, measured);
+    let payload = quality::rtp();
+    let header = [CHANNEL, payload.len() as u16].map(u16::to_be_bytes);
+    let mut frame = [header.concat(), payload].concat();
+    let (began, mut sent) = (world.now, 0);
+    runner.bench(&name, || {
+        quality::number(&mut frame[4..], (sent / n) as u64);
+        // Again and again from the start: a permission lives for 300 s.
+        let passed_ns = sent as u64 * 20_000_000 / n as u64 % 250_000_000_000;
+        world.now = began.advanced(Duration::from_nanos(passed_ns));
+        let verdict = world.client_sends(sent % n, &frame);
+        assert!(matches!(verdict, Verdict::ToPeer { .. }));
+        sent += 1;
     });
 }
 
@@ -115,7 +146,12 @@ struct World {
 
 impl World {
     fn with(allocations: usize, bond: Bond) -> Self {
+        Self::measuring(allocations, bond, true)
+    }
+
+    fn measuring(allocations: usize, bond: Bond, call_quality: bool) -> Self {
         let mut settings = Settings {
+            call_quality,
             realm: REALM.to_owned(),
             listeners: vec![SERVER.into()],
             ..Settings::default()

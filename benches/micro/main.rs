@@ -7,6 +7,7 @@ mod bench;
 mod codec;
 mod configuration;
 mod core;
+mod quality;
 mod wire;
 
 use bench::Runner;
@@ -15,6 +16,7 @@ fn main() {
     let mut runner = Runner::from_arguments(std::env::args().skip(1));
     codec::run(&mut runner);
     core::run(&mut runner);
+    quality::run(&mut runner);
     configuration::run(&mut runner);
     runner.finish();
 }

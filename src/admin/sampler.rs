@@ -6,7 +6,7 @@ use crate::sys::clock;
 use std::sync::Arc;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Runs until it is dropped. A sample costs some tens of microseconds.
+/// Runs until it is dropped. A sample is some loads and two small files of /proc: well below a millisecond.
 pub(super) async fn run(state: Arc<AdminState>) {
     let mut ticks = interval(SAMPLE_EVERY);
     // Late samples are followed by punctual ones: a step is one of the clock.

@@ -286,3 +286,32 @@ fn sum(workers: &[WorkerNumbers], of: impl Fn(&Counters) -> u64) -> u64 {
 fn number(count: usize) -> u64 {
     count as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configured_address_is_shown_before_its_first_relay_and_once_after_it() {
+        let [a, b] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(IpAddr::from);
+        let used = vec![PortUse { ip: b, used: 3 }];
+        let shown: Vec<PortUse> = addresses(used, &[a, b]).collect();
+        assert_eq!(
+            shown,
+            [PortUse { ip: b, used: 3 }, PortUse { ip: a, used: 0 }]
+        );
+    }
+
+    #[test]
+    fn what_every_client_gets_is_no_error() {
+        let errors: Vec<&str> = Answer::ALL
+            .into_iter()
+            .filter(|answer| is_error(*answer))
+            .map(Answer::label)
+            .collect();
+        assert!(errors.contains(&"403") && errors.contains(&"508"));
+        for ordinary in ["success", "401", "438"] {
+            assert!(!errors.contains(&ordinary), "{ordinary}");
+        }
+    }
+}

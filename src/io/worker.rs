@@ -509,30 +509,7 @@ mod tests {
     /// Issue 2, item 7: one line for each ended allocation, with everything about it as fields.
     #[test]
     fn an_ended_allocation_is_one_line_with_all_its_fields() {
-        let end = AllocationEnd {
-            id: 7,
-            username: "alice\n2026 INFO forged".to_owned(),
-            transport: Transport::Tls,
-            client: "127.0.0.1:40000".parse().expect("valid"),
-            relayed: ["127.0.0.1:50000", "[::1]:50001"]
-                .map(|addr| RelayedAddr::new(addr.parse().expect("valid")))
-                .to_vec(),
-            to_peer_packets: 1,
-            to_peer_bytes: 2,
-            to_client_packets: 3,
-            to_client_bytes: 4,
-            duration: Duration::from_millis(1500),
-            reason: EndReason::Disconnected,
-            quality: None,
-        };
-        let written = Written::default();
-        let writer = written.clone();
-        let text = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .finish();
-        tracing::subscriber::with_default(text, || log_end(&end));
-        let text = String::from_utf8(written.0.lock().expect("whole").clone()).expect("UTF-8");
+        let text = line(&end(None));
         assert_eq!(text.lines().count(), 1, "{text}");
         for field in [
             "INFO",
@@ -548,6 +525,56 @@ mod tests {
         ] {
             assert!(text.contains(field), "{field} in {text}");
         }
+    }
+
+    #[test]
+    fn the_line_says_of_the_quality_what_was_measured_and_nothing_else() {
+        let measured = ["loss_ratio", "jitter_ms", "round_trip_ms"];
+        let text = line(&end(None));
+        assert!(!measured.iter().any(|field| text.contains(field)), "{text}");
+        let (mut call, mut counts) = (None, crate::quality::Counts::default());
+        let peer = crate::addr::PeerAddr::new("192.0.2.1:1".parse().expect("valid"));
+        for number in [1, 2, 4, 5] {
+            let arrived = crate::quality::Arrived::new(Side::Peer, peer, 0);
+            let packet = [0x80, 96, 0, number, 0, 0, 0, 0, 0, 0, 0, 9];
+            crate::quality::measure(&mut call, &mut counts, arrived, &packet);
+        }
+        let text = line(&end(call.map(|call| call.summary())));
+        assert!(text.contains("peer_loss_ratio=0.2"), "{text}");
+        assert!(!text.contains("client_loss_ratio"), "{text}");
+        assert!(!text.contains("round_trip"), "{text}");
+    }
+
+    fn end(quality: Option<crate::quality::Summary>) -> AllocationEnd {
+        AllocationEnd {
+            id: 7,
+            username: "alice\n2026 INFO forged".to_owned(),
+            transport: Transport::Tls,
+            client: "127.0.0.1:40000".parse().expect("valid"),
+            relayed: ["127.0.0.1:50000", "[::1]:50001"]
+                .map(|addr| RelayedAddr::new(addr.parse().expect("valid")))
+                .to_vec(),
+            to_peer_packets: 1,
+            to_peer_bytes: 2,
+            to_client_packets: 3,
+            to_client_bytes: 4,
+            duration: Duration::from_millis(1500),
+            reason: EndReason::Disconnected,
+            quality,
+        }
+    }
+
+    /// What the log says of it.
+    fn line(end: &AllocationEnd) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let text = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(text, || log_end(end));
+        let text = written.0.lock().expect("whole").clone();
+        String::from_utf8(text).expect("UTF-8")
     }
 
     #[test]

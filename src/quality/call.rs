@@ -142,7 +142,7 @@ impl Call {
         match elapsed_ns {
             0..INTERVAL_NS if self.closed => [client.latest(), peer.latest()],
             0..FIRST_LOOK_NS => Default::default(),
-            0..INTERVAL_NS => {
+            FIRST_LOOK_NS..INTERVAL_NS => {
                 let seconds = elapsed_ns as f32 / 1e9;
                 [client.so_far(seconds), peer.so_far(seconds)]
             }

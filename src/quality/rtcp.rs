@@ -73,7 +73,7 @@ impl Reports {
         let (name, delay) = (word(block, 16)?, word(block, 20)?);
         let of_it = |report: &&Report| report.name == name && report.from != from;
         let report = self.sent.iter().find(of_it).filter(|_| name != 0)?;
-        let delay_ns = u64::from(delay) * 1_000_000_000 >> 16;
+        let delay_ns = (u64::from(delay) * 1_000_000_000) >> 16;
         now_ns.checked_sub(report.at_ns)?.checked_sub(delay_ns)
     }
 }

@@ -141,12 +141,12 @@ impl Server {
         if !self.policy.permits(standing, from) {
             return Err(DropReason::PeerDenied);
         }
-        let transport = allocation.client.five_tuple.transport;
         if self.settings.call_quality {
             let arrived = Arrived::new(Side::Peer, from, now_ns);
             let counts = &mut self.counters.quality;
             measure(&mut allocation.quality, counts, arrived, payload);
         }
+        let transport = allocation.client.five_tuple.transport;
         let prefix = match allocation.channels.number_of(from, now_ns) {
             Some(number) => channel_prefix(number, len, transport.is_stream()),
             None => data_prefix(transaction_id, self.policy.external(from, standing), len),

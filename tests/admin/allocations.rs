@@ -165,6 +165,7 @@ fn lists_are_sorted_by_what_is_asked_and_pages_hold_together() -> Outcome {
         "packets",
         "to_peer_bytes",
         "to_client_bytes",
+        "trouble",
     ] {
         let ids = |order: &str, limit: usize| -> Vec<u64> {
             let query = format!("sort={sort}&order={order}&limit={limit}");

@@ -2,12 +2,14 @@
 //! against its schema.
 
 use crate::api::{Answer, Api, until};
+use crate::quality::rtp;
 use crate::support::client::{Client, Kind, Wire};
 use crate::tunnels::{echoing, open};
 use crate::web::relayd::Relayd;
 use boon::{Compiler, Draft, Schemas};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 const TOKEN: &str = "correct-horse-battery-staple";
 
@@ -202,7 +204,8 @@ fn every_answer_that_is_described_is_given_as_it_is_described() {
         );
     }
     let mut client = turn_client(&relayd);
-    client.allocate().expect("allocated");
+    let relayed = client.allocate().expect("allocated");
+    media(&api, &mut client, relayed);
     let _tunnel = open(&relayd, "a.example.com");
 
     answers_of_a_server_that_works(&mut contract, &api);
@@ -245,6 +248,20 @@ fn turn_client(relayd: &Relayd) -> Client {
     Client::new(wire, "test", "test password")
 }
 
+/// A stream from the client to itself, so that each side has something to show.
+fn media(api: &Api, client: &mut Client, relayed: SocketAddr) {
+    client.bind_channel(0x4000, relayed).expect("bound");
+    for n in 0..4 {
+        let packet = rtp(7, n, 0);
+        client.send_channel(0x4000, &packet).expect("sent");
+    }
+    until("the call is measured", || {
+        let page = api.get("/allocations").json();
+        let peer = &page["allocations"][0]["quality"]["peer"];
+        (peer["packets"]["rtp"] == 4).then_some(())
+    });
+}
+
 fn answers_of_a_server_that_works(contract: &mut Contract, api: &Api) {
     for path in [
         "/healthz",
@@ -282,6 +299,10 @@ fn answers_of_a_server_that_works(contract: &mut Contract, api: &Api) {
             "",
         );
     }
+    let id = contract.get(api, "/allocations")["allocations"][0]["id"].to_string();
+    let one = api.get(&format!("/allocations/{id}")).json();
+    let streams = &one["allocation"]["quality"]["streams"];
+    assert_eq!(streams.as_array().map(Vec::len), Some(2), "{one}");
     let json = [("Content-Type", "application/json")];
     let level = json!({"level": "info"}).to_string();
     let set = contract.ask(api, "PUT", "/log-level", "/log-level", &json, &level);

@@ -10,6 +10,7 @@ mod allocations;
 mod api;
 mod contract;
 mod crowd;
+mod quality;
 mod refused;
 mod stats;
 mod steering;

@@ -20,6 +20,7 @@ use relayd::listen::proxy_protocol;
 use relayd::proxy::allowlist::{Authority, HostList};
 use relayd::proxy::route::{RouteKind, Router};
 use relayd::proxy::{HostRule, PrefixRoute};
+use relayd::quality::{self, Arrived, Side};
 use relayd::secret::Secret;
 use relayd::stun::framing::{Framing, next};
 use relayd::stun::{channel_data, indication};
@@ -437,3 +438,58 @@ static LISTS: LazyLock<Lists> = LazyLock::new(|| {
         deny: HostList::new(&settings.deny),
     }
 });
+
+/// A call: each record is a side with a pause, a length, and the packet's bytes.
+///
+/// Whatever passes, the record keeps its bounds, and ratios are ratios.
+pub fn quality(data: &[u8]) {
+    const STREAMS_MAX: usize = 32;
+    const STEPS_MAX: usize = 61;
+    let (mut call, mut counts) = (None, quality::Counts::default());
+    let (mut rest, mut now_ns) = (data, 0_u64);
+    let peer = PeerAddr::new("8.8.8.8:5000".parse().expect("a literal address"));
+    while let Some((&[head, len], after)) = rest.split_first_chunk::<2>() {
+        let side = Side::ALL[usize::from(head & 1)];
+        // From nothing to two minutes, mostly little.
+        now_ns += u64::from(head >> 1).pow(4) * 500;
+        let (packet, after) = after.split_at(usize::from(len).min(after.len()));
+        rest = after;
+        quality::measure(
+            &mut call,
+            &mut counts,
+            Arrived::new(side, peer, now_ns),
+            packet,
+        );
+    }
+    let Some(call) = call else {
+        return;
+    };
+    for at_ns in [now_ns, now_ns + 5_000_000_000, now_ns + 100_000_000_000] {
+        let report = call.report(at_ns, true);
+        assert_eq!(report.trouble.score, call.trouble(at_ns));
+        assert!(report.trouble.score <= 100);
+        assert_eq!(report.trouble.score == 0, report.trouble.worst.is_none());
+        for side in Side::ALL.map(|side| report.side(side)) {
+            assert!(side.totals.lost <= side.totals.expected);
+            let values = [
+                side.interval.jitter_ms,
+                side.interval.round_trip_ms,
+                side.interval.bits_per_s,
+            ];
+            assert!(
+                values
+                    .iter()
+                    .flatten()
+                    .all(|value| value.is_finite() && *value >= 0.0)
+            );
+            let mut loss = side.interval.loss_ratio.into_iter();
+            assert!(loss.all(|ratio| (0.0..=1.0).contains(&ratio)));
+        }
+        let details = report.details.expect("asked for");
+        assert!(details.streams.len() <= STREAMS_MAX && details.history.steps.len() <= STEPS_MAX);
+    }
+    let summary = call.summary();
+    for side in Side::ALL.map(|side| summary.side(side)) {
+        assert!(side.loss_ratio().is_none_or(|ratio| ratio <= 1.0));
+    }
+}

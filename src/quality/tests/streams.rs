@@ -82,14 +82,8 @@ fn jitter_is_that_of_rfc_3550() {
         packets.push((at_ns, audio(7, n).timestamp));
     }
     let is_last = |(at_ns, _): &(u64, u32)| (20 * S..30 * S).contains(at_ns);
-    let first = packets
-        .iter()
-        .position(|packet| is_last(packet))
-        .expect("some");
-    let last = packets
-        .iter()
-        .rposition(|packet| is_last(packet))
-        .expect("some");
+    let first = packets.iter().position(&is_last).expect("some");
+    let last = packets.iter().rposition(is_last).expect("some");
     let each = (first..=last).map(|at| jitter_of_the_rfc(&packets[..=at], 48_000.0));
     let expected = each.sum::<f64>() / (last - first + 1) as f64;
     let found = relay.interval(Side::Client, 30 * S + 25 * MS).jitter_ms;

@@ -8,6 +8,7 @@ mod garbage;
 mod lifecycle;
 mod limits;
 mod peers;
+mod quality;
 mod relaying;
 mod support;
 
