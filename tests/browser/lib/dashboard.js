@@ -54,10 +54,10 @@ export function plotsWithData(page) {
     && [...plot.querySelectorAll('path.line')].some((line) => line.getAttribute('d')?.length > 6)).map((plot) => plot.querySelector('h3').textContent));
 }
 
-/** What axe finds against WCAG 2.2 AA: rule, and the places. */
-export async function accessibilityFaults(page) {
+/** What axe finds against WCAG 2.2 AA, or by `rules` alone: rule, and the places. */
+export async function accessibilityFaults(page, rules = null) {
   await page.evaluate(AXE);
-  const found = await page.evaluate(() => window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
+  const found = await page.evaluate((only) => window.axe.run(document, { runOnly: only ?? ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }), rules);
   return found.violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ html, failureSummary }) => `${html.slice(0, 160)} ${failureSummary.slice(0, 200)}`).join(' | ')}`);
 }
 

@@ -23,9 +23,9 @@ const SIDE_MEASURES = [
   ['Bitrate', (side) => bits(side.bits_per_s)],
   ['RTP packets a second', (side) => shown('rate', side.packets_per_s)],
   ['RTP packets expected', (side) => count(side.expected)],
-  ['lost', (side) => count(side.lost)],
-  ['out of order', (side) => count(side.reordered)],
-  ['received twice', (side) => count(side.duplicates)],
+  ['Lost', (side) => count(side.lost)],
+  ['Out of order', (side) => count(side.reordered)],
+  ['Received twice', (side) => count(side.duplicates)],
   ['Streams begun anew', (side) => count(side.restarts)],
   ...Object.entries({ rtp: 'RTP', rtcp: 'RTCP', stun: 'STUN', dtls: 'DTLS', other: 'Other' }).map(([kind, name]) => [`${name} packets`, (side) => count(side.packets[kind])]),
 ];

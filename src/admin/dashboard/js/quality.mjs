@@ -3,8 +3,9 @@ import { el } from './dom.mjs';
 import { NONE, isNumber, milliseconds, percent } from './format.mjs';
 import { mark } from './parts.mjs';
 
-const FAIR = 20;
-const BAD = 50;
+/** What is noticeable, and what is bad, by the scale of `src/quality`. */
+const FAIR = 25;
+const BAD = 60;
 const CAUSES = { loss: 'loss', jitter: 'jitter', round_trip: 'round trip' };
 
 export const SIDES = { client: 'client side', peer: 'peer side' };
