@@ -251,12 +251,15 @@ async function measuredPair(t, browser, manner) {
   caller.impair(manner);
   try {
     const relayed = [];
-    const first = (candidates) => {
+    // A browser has an allocation for each of its addresses, and may change between them: all but the first are cut off.
+    const first = (forwarder) => async (candidates) => {
       const candidate = candidates.find(({ type }) => type === 'relay');
       relayed.push(candidate.port);
+      const { client } = await allocation(candidate.port);
+      await forwarder.keep(Number(client.slice(client.lastIndexOf(':') + 1)));
       return [candidate];
     };
-    await call(browser, { caller: relayOnly(caller), callee: relayOnly(callee), rewrite: { offer: first, answer: first } });
+    await call(browser, { caller: relayOnly(caller), callee: relayOnly(callee), rewrite: { offer: first(caller), answer: first(callee) } });
     await enough(browser, relayed[0]);
     const totals = [await settled(browser, relayed[0], forwarders), await quality(relayed[1])];
     return { caller: { total: totals[0] }, callee: { total: totals[1] }, callerSums: caller.toFar.sums(), calleeSums: callee.toFar.sums() };
@@ -289,10 +292,15 @@ async function settled(browser, relayed, forwarders) {
 
 /** `quality` of the allocation with this relayed port. */
 async function quality(relayed) {
-  const { allocations } = await asked('/allocations');
-  const found = allocations.find((allocation) => allocation.relayed.includes(`127.0.0.1:${relayed}`));
-  assert.ok(found, `the allocation of port ${relayed}`);
+  const found = await allocation(relayed);
   return (await asked(`/allocations/${found.id}`)).allocation.quality;
+}
+
+async function allocation(relayed) {
+  const { allocations } = await asked('/allocations');
+  const found = allocations.find((one) => one.relayed.includes(`127.0.0.1:${relayed}`));
+  assert.ok(found, `the allocation of port ${relayed}`);
+  return found;
 }
 
 async function asked(path) {

@@ -21,6 +21,7 @@ export async function startForwarder({ far = null, near: address = LOOPBACK, fra
   const payload = framed ? turnPayload : (datagram) => datagram;
   const directions = { toFar: new Direction(random, payload), toNear: new Direction(random, payload) };
   const flows = new Map();
+  const parties = new Map();
   let allowed = null;
   let closed = false;
 
@@ -30,6 +31,7 @@ export async function startForwarder({ far = null, near: address = LOOPBACK, fra
     if (flows.has(name)) return flows.get(name);
     const opening = socket();
     flows.set(name, opening);
+    parties.set(opening, { address, port });
     const outer = await opening;
     if (closed) outer.close();
     outer.on('message', (datagram, from) => {
@@ -56,6 +58,11 @@ export async function startForwarder({ far = null, near: address = LOOPBACK, fra
     async only(party) {
       allowed = party;
       return (await flow(party)).address().port;
+    },
+    /** From now on, only the near party that the far side knows by this port is forwarded. */
+    async keep(farSees) {
+      for (const [opening, party] of parties) if ((await opening).address().port === farSees) allowed = party;
+      if (allowed === null) throw new Error(`nobody is known as port ${farSees}`);
     },
     /** From now on, what passes is treated like this; what is left out is left alone. */
     impair({ toFar = {}, toNear = {} }) {
