@@ -3,7 +3,8 @@
 //! One alone is asked for by the cheapest call (`recvfrom`), which most sockets of a busy server need: they bring one
 //! datagram a report. Preparing a call for several (`recvmmsg`) costs by what it asks for, and one that finds less also
 //! pays for finding the socket empty. So a burst follows what its last calls brought, and while it is one, every
-//! eighth call asks for two, to see whether more is waiting by now. What is left is reported again.
+//! eighth call asks for two, to see whether more is waiting by now. What is left is reported again. Where packets had time to
+//! gather, since the worker rested, none is asked for alone.
 
 use crate::sys::recv::BATCH_MAX;
 

@@ -47,7 +47,7 @@ impl Worker {
         };
         self.counts.listeners.receive_calls += 1;
         // A wildcard listener must learn the address that was asked, which only a longer call tells.
-        if !listener.is_wildcard && listener.burst.take_alone() {
+        if !listener.is_wildcard && !self.has_rested && listener.burst.take_alone() {
             let bound = listener.socket.addr();
             if let Ok((from, payload)) = receive_one(&listener.socket, &mut self.arena) {
                 self.counts.listeners.received += 1;
@@ -64,6 +64,7 @@ impl Worker {
             return false;
         };
         listener.burst.note(count);
+        self.full_calls += u64::from(count >= asked);
         let bound = listener.socket.addr();
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
@@ -118,18 +119,20 @@ impl Worker {
             return;
         };
         self.counts.relays.receive_calls += 1;
-        if socket.burst.take_alone() {
+        if !self.has_rested && socket.burst.take_alone() {
             if let Ok((from, payload)) = receive_one(socket.socket(), &mut self.arena) {
                 self.counts.relays.received += 1;
                 self.handle_peer_datagram(relay, from, payload);
             }
             return;
         }
-        let room = self.arena.next(socket.burst.several() * LAYOUT.stride);
+        let asked = socket.burst.several();
+        let room = self.arena.next(asked * LAYOUT.stride);
         let Ok(count) = self.receiver.receive(socket.socket().as_fd(), room, LAYOUT) else {
             return;
         };
         socket.burst.note(count);
+        self.full_calls += u64::from(count >= asked);
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
         self.counts.relays.received += count as u64;

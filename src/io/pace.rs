@@ -2,7 +2,7 @@
 //!
 //! A packet's own work costs about 2 us, being woken for it two or three times that. So at high rates it pays to let
 //! packets gather, and at low ones, or when rounds are full anyway, it only costs time. No rest is longer than
-//! [`REST`], which is what a packet may be delayed by at most. Where a sleep itself is dear, as in a virtual machine whose
+//! [`REST`], which is what a packet may be delayed by at most: there is none while a socket may have more waiting. Where a sleep itself is dear, as in a virtual machine whose
 //! timers are its host's, gathering costs more than it saves: measured once, when the worker starts.
 
 use std::time::{Duration, Instant};
@@ -37,6 +37,8 @@ pub struct Reads {
     pub packets: u64,
     pub relay_calls: u64,
     pub relay_datagrams: u64,
+    /// Calls that brought all they asked for: more may be waiting.
+    pub full_calls: u64,
 }
 
 /// One worker's rate, and what follows from it.
@@ -66,6 +68,7 @@ impl Pace {
             packets: total.packets - self.before.packets,
             relay_calls: total.relay_calls - self.before.relay_calls,
             relay_datagrams: total.relay_datagrams - self.before.relay_datagrams,
+            full_calls: total.full_calls - self.before.full_calls,
         };
         self.before = total;
         self.measure(now, total.packets);
@@ -74,7 +77,8 @@ impl Pace {
         if streams && thin {
             return Some(REST_WITH_STREAMS);
         }
-        let pays = self.sleep_is_cheap && self.is_fast && round.packets < FULL_ROUND;
+        let gathers = round.packets < FULL_ROUND && round.full_calls == 0;
+        let pays = self.sleep_is_cheap && self.is_fast && gathers;
         pays.then_some(REST)
     }
 
@@ -122,6 +126,14 @@ mod tests {
     }
 
     #[test]
+    fn a_round_that_may_have_left_something_waiting_is_followed_by_no_rest() {
+        let mut world = World::new();
+        assert!(world.run(100_000) > 0);
+        world.full_calls_a_round = 1;
+        assert_eq!(world.run(100_000), 0);
+    }
+
+    #[test]
     fn an_idle_hour_is_no_rate() {
         let mut world = World::new();
         assert!(world.run(100_000) > 0);
@@ -156,6 +168,7 @@ mod tests {
         now: Instant,
         total: Reads,
         packets_a_round: u64,
+        full_calls_a_round: u64,
     }
 
     impl World {
@@ -166,11 +179,13 @@ mod tests {
                 now,
                 total: Reads::default(),
                 packets_a_round: 2,
+                full_calls_a_round: 0,
             }
         }
 
         fn round(&mut self) -> Option<Duration> {
             self.total.packets += self.packets_a_round;
+            self.total.full_calls += self.full_calls_a_round;
             self.pace.rest(self.now, self.total, false)
         }
 

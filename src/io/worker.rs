@@ -109,6 +109,10 @@ pub struct Worker {
     pace: Pace,
     /// This round has few reports.
     is_quiet: bool,
+    /// Packets had time to gather before this round.
+    pub(super) has_rested: bool,
+    /// Receive calls that brought all they asked for.
+    pub(super) full_calls: u64,
     inbox: Arc<Inbox>,
     timer: Timer,
     /// When the timer will fire, at the latest.
@@ -158,6 +162,8 @@ impl Worker {
             inboxes: seed.inboxes,
             pace: Pace::new(now.instant(), Duration::MAX),
             is_quiet: true,
+            has_rested: false,
+            full_calls: 0,
             inbox,
             timer: seed.timer,
             timer_at: None,
@@ -207,7 +213,9 @@ impl Worker {
             self.run_errand();
             self.flush();
             self.publish_in_time(fired || !events.is_empty());
-            if let Some(rest) = self.rest() {
+            let rest = self.rest();
+            self.has_rested = rest.is_some();
+            if let Some(rest) = rest {
                 std::thread::sleep(rest);
             }
         }
@@ -221,6 +229,7 @@ impl Worker {
             packets: relays.received + listeners.received,
             relay_calls: relays.receive_calls,
             relay_datagrams: relays.received,
+            full_calls: self.full_calls,
         };
         let streams = !self.streams.is_empty();
         self.pace.rest(self.now.instant(), total, streams)

@@ -156,7 +156,12 @@ fn without_a_table_no_thread_sends_and_the_counters_are_there() {
     let collector = super::Collector::start();
     let on = |file: String| format!("{file}{}", table(collector.addr, ""));
     reload(&relayd, on, "\"reloaded\"");
-    assert!(threads(&relayd).contains(&"relayd-spans".to_owned()));
+    // A thread names itself when it first runs.
+    let begin = std::time::Instant::now();
+    while !threads(&relayd).contains(&"relayd-spans".to_owned()) {
+        assert!(begin.elapsed().as_secs() < 20, "no thread sends spans");
+        std::thread::yield_now();
+    }
 }
 
 fn threads(relayd: &Relayd) -> Vec<String> {
