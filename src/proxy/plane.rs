@@ -182,7 +182,7 @@ impl Proxy {
             .numbers(open.iter().map(|tunnel| tunnel.host.as_str()))
     }
 
-    /// How long the answers of all upstreams took, from the sending of a request to the answer's head.
+    /// How long the answers of all upstreams took, from the last of a request that was sent to the answer's head.
     pub fn latencies(&self) -> Spread {
         self.upstreams.latencies()
     }
