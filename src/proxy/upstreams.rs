@@ -5,14 +5,15 @@
 //! thread's own map and some relaxed additions.
 //!
 //! Invariants: a host gets an entry only once relayd has found an address for it and tried to reach it, so names that lead
-//! nowhere make none; there are [`KEPT_MAX`] entries at most, and the least recently used one makes room; what was counted
-//! stays when settings are replaced. Host names are for the admin listener and never a metric's label.
+//! nowhere make none; there are [`KEPT_MAX`] entries at most, and the least recently used one makes room, before one with open
+//! WebSockets if there is any; what was counted stays when settings are replaced. Host names are for the admin listener and never a metric's label.
 
 use super::metrics::StatusClass;
+use super::open_tunnels::OpenTunnels;
 use super::respond::ProxyError;
 use crate::latency::{Latencies, Spread};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -115,6 +116,8 @@ impl UpstreamNumbers {
 pub(super) struct Upstreams {
     since: Instant,
     table: Mutex<Table>,
+    /// Looked at under the table's lock, never the other way round.
+    tunnels: Arc<OpenTunnels>,
     /// The times of all answers, by thread.
     threads: Mutex<Vec<Arc<Latencies>>>,
 }
@@ -126,10 +129,11 @@ struct Table {
 }
 
 impl Upstreams {
-    pub(super) fn new(since: Instant) -> Arc<Self> {
+    pub(super) fn new(since: Instant, tunnels: Arc<OpenTunnels>) -> Arc<Self> {
         Arc::new(Self {
             since,
             table: Mutex::default(),
+            tunnels,
             threads: Mutex::default(),
         })
     }
@@ -193,7 +197,7 @@ impl Upstreams {
             return Arc::clone(entry);
         }
         if table.by_authority.len() >= KEPT_MAX {
-            table.forget_one();
+            table.forget_one(&self.tunnels.hosts());
         }
         let entry = Arc::new(Entry::new());
         table
@@ -208,12 +212,13 @@ impl Upstreams {
 }
 
 impl Table {
-    fn forget_one(&mut self) {
+    /// A WebSocket uses its upstream for as long as it is open, and would be shown nowhere without it.
+    fn forget_one(&mut self, with_tunnels: &HashSet<String>) {
         let used = |entry: &Entry| entry.used_ms.load(Ordering::Relaxed);
-        let oldest = self
-            .by_authority
-            .iter()
-            .min_by_key(|(_, entry)| used(entry));
+        let oldest = self.by_authority.iter().min_by_key(|(authority, entry)| {
+            let has_tunnels = with_tunnels.contains(&***authority);
+            (has_tunnels, used(entry))
+        });
         let Some(authority) = oldest.map(|(authority, _)| authority.clone()) else {
             return;
         };
@@ -333,7 +338,7 @@ mod tests {
 
     fn table() -> (Instant, Arc<Upstreams>) {
         let since = Instant::now();
-        (since, Upstreams::new(since))
+        (since, Upstreams::new(since, Arc::default()))
     }
 
     fn names(upstreams: &Upstreams) -> Vec<String> {
@@ -410,6 +415,34 @@ mod tests {
         assert_eq!(first.map(UpstreamNumbers::requests), Some(1));
         assert_eq!((all.len(), forgotten), (KEPT_MAX, 2));
         assert_eq!(upstreams.latencies().total(), KEPT_MAX as u64 + 3);
+    }
+
+    #[test]
+    fn an_upstream_with_open_tunnels_stays_unless_all_have_some() {
+        let since = Instant::now();
+        let tunnels = Arc::<OpenTunnels>::default();
+        let upstreams = Upstreams::new(since, Arc::clone(&tunnels));
+        let view = upstreams.view();
+        let open = |host: &str| {
+            let client = std::net::SocketAddr::from(([192, 0, 2, 7], 50_000));
+            tunnels.open(client, host.to_owned(), String::new())
+        };
+        for n in 0..KEPT_MAX as u32 {
+            view.count(&format!("h{n}.test"), since + n * MS, MS, OK);
+        }
+        open("h0.test");
+        view.count("new.test", since + 1000 * MS, MS, OK);
+        let kept = names(&upstreams);
+        assert!(kept.contains(&"h0.test:443".to_owned()));
+        assert!(!kept.contains(&"h1.test:443".to_owned()));
+        for name in kept {
+            open(name.trim_end_matches(":443"));
+        }
+        view.count("newer.test", since + 1001 * MS, MS, OK);
+        let kept = names(&upstreams);
+        assert_eq!(kept.len(), KEPT_MAX);
+        assert!(!kept.contains(&"h0.test:443".to_owned()));
+        assert!(kept.contains(&"newer.test:443".to_owned()));
     }
 
     #[test]
