@@ -1,6 +1,7 @@
 //! Sampling, reloads, the key to the collector, TLS, and a ratio that holds.
 
 use super::collector::Span;
+use super::trouble::wait_counted;
 use super::web::certs::Authority;
 use super::web::client::Client;
 use super::web::origin::{Origin, Seen, Then, Wire, accept_websocket, ok, send};
@@ -48,7 +49,7 @@ fn nothing_is_sent_while_it_is_off_and_a_reload_switches_it_on_and_off() {
     reload(&world.relayd, on, "\"reloaded\"");
     world.relayd.request("POST", TARGET, &[], b"");
     world.collector.exactly(&["PUT", "PUT", "POST", "POST"]);
-    assert_eq!(counted(&world.relayd, "exported"), 4.0);
+    wait_counted(&world, "exported", 4.0);
     assert_eq!(counted(&world.relayd, "failed"), 0.0);
 }
 
@@ -74,13 +75,9 @@ fn a_tunnel_that_outlives_the_tracing_is_not_told_of() {
     let off = |file: String| file.replace("endpoint = \"http", "endpoint = \"off\" #http");
     reload(&world.relayd, off, "\"reloaded\"");
     drop(client);
-    let deadline = std::time::Instant::now() + super::web::PATIENCE;
-    // The scrape is the wait.
-    while counted(&world.relayd, "dropped") < 1.0 {
-        assert!(std::time::Instant::now() < deadline, "nothing was dropped");
-    }
+    wait_counted(&world, "dropped", 1.0);
     assert_eq!(world.collector.spans().len(), 2);
-    assert_eq!(counted(&world.relayd, "exported"), 2.0);
+    wait_counted(&world, "exported", 2.0);
 }
 
 #[test]
