@@ -227,8 +227,8 @@ impl Target {
     }
 }
 
-/// The first address that answers, in the order of the resolver.
-async fn connect_any(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
+/// The first address that answers, in the order of the resolver; each has `limit` to do so.
+pub async fn connect_any(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         match timeout(limit, TcpStream::connect(address)).await {

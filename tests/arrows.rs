@@ -109,7 +109,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("turn", &["limits", "quality", "stun"]),
     ("quality", &["stun"]),
     ("tls", &["sys"]),
-    ("spans", &["sys", "telemetry", "tls"]),
+    ("spans", &["fetch", "sys", "telemetry", "tls"]),
     ("metrics", &["sys"]),
     ("systemd", &["sys"]),
     ("fetch", &["tls"]),

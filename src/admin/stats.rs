@@ -145,12 +145,14 @@ pub struct Upstream {
     pub requests: Statuses,
     /// Requests to it that got no answer.
     pub errors: u64,
+    /// Requests to it whose client went away before the answer.
+    pub abandoned: u64,
     pub latency_ms: LatencyMs,
     /// Open now.
     pub tunnels: u64,
 }
 
-/// From the sending of a request to the head of its answer.
+/// From the last of a request that was sent to the head of its answer, or to the end of a client's patience.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct LatencyMs {
     pub mean: Option<f64>,

@@ -235,6 +235,7 @@ fn upstream(numbers: UpstreamNumbers) -> Upstream {
     Upstream {
         requests: Statuses::of(numbers.statuses),
         errors: numbers.errors,
+        abandoned: numbers.abandoned,
         latency_ms: latency(&numbers.latencies),
         tunnels: numbers.tunnels,
         host: numbers.host,

@@ -54,6 +54,7 @@ pub(super) struct Upload {
     moved: Cell<Instant>,
     bytes: Cell<u64>,
     kept: RefCell<Option<VecDeque<Bytes>>>,
+    has_reached: Cell<bool>,
 }
 
 impl Upload {
@@ -67,6 +68,19 @@ impl Upload {
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// Whether there was a connection to send it on, since the hop began.
+    pub(super) fn has_reached(&self) -> bool {
+        self.has_reached.get()
+    }
+
+    pub(super) fn begin_hop(&self) {
+        self.has_reached.set(false);
+    }
+
+    pub(super) fn reach(&self) {
+        self.has_reached.set(true);
     }
 
     /// The whole body once more, if it was complete and small enough to be kept.
@@ -121,6 +135,7 @@ impl RequestBody {
             moved: Cell::new(Instant::now()),
             bytes: Cell::new(0),
             kept: RefCell::new(small.then(VecDeque::new)),
+            has_reached: Cell::new(false),
         });
         if empty {
             return (Self::Empty, upload);

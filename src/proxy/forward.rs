@@ -4,9 +4,9 @@
 //! only then is an upstream asked. Every answer that is made here carries CORS, and each is counted and logged once, when the
 //! last of it is gone.
 
-use super::body::{RequestBody, ResponseBody, Upload, UploadBounds};
+use super::body::{Progress, RequestBody, ResponseBody, Upload, UploadBounds};
 use super::cors::{self, Origin};
-use super::guard::UnderWay;
+use super::guard::{Activity, UnderWay};
 use super::headers::{self, ClientInfo};
 use super::metrics::{ErrorLabel, RequestKind, StatusClass};
 use super::own::{self, Endpoint, Step};
@@ -284,12 +284,56 @@ struct Journey<'a> {
     cookies: Vec<HeaderValue>,
 }
 
+/// A request to one upstream, counted once: by what came of it, or when the client gives up and its future is dropped.
+struct Asked<'a> {
+    local: &'a Local,
+    authority: String,
+    upload: Rc<Upload>,
+    activity: Rc<Activity>,
+    begin: Instant,
+    is_counted: bool,
+}
+
+impl Asked<'_> {
+    fn count(mut self, arrived: &Result<Arrived, ProxyError>) {
+        self.is_counted = true;
+        let came = match arrived {
+            Ok(Arrived::Answer(response, _)) => answered(response.status()),
+            Ok(Arrived::Tunnel(response)) => answered(response.status()),
+            Err(error) => Came::Nothing(*error),
+        };
+        self.tell(came, Instant::now());
+    }
+
+    /// The time of the upload is the client's: what an upstream takes begins with the last that it was sent.
+    fn tell(&self, came: Came, now: Instant) {
+        let sent = self.begin.max(self.upload.moved().into_std());
+        let took = now.saturating_duration_since(sent);
+        self.local.upstreams.count(&self.authority, now, took, came);
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if self.is_counted {
+            return;
+        }
+        let came = Came::Abandoned {
+            reached: self.upload.has_reached(),
+            upstreams_turn: self.upload.progress() != Progress::UnderWay,
+        };
+        // A client that closes its connection is given a while before its request is dropped; that is nobody's wait.
+        let left = self.activity.half_closed().map(|at| at.into_std());
+        self.tell(came, left.unwrap_or_else(Instant::now));
+    }
+}
+
 enum Arrived {
     Answer(Response<Incoming>, Lease),
     Tunnel(Response<ResponseBody>),
 }
 
-impl Journey<'_> {
+impl<'a> Journey<'a> {
     async fn run(
         mut self,
         mut body: RequestBody,
@@ -297,7 +341,7 @@ impl Journey<'_> {
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, ProxyError> {
         loop {
-            let begin = Instant::now();
+            let asked = self.asked(record);
             let arrived = match permit.take() {
                 Some(given) => self.upgrade(body, given, &mut permit).await,
                 None => {
@@ -305,7 +349,7 @@ impl Journey<'_> {
                     answer.map(|(response, lease)| Arrived::Answer(response, lease))
                 }
             };
-            self.count(begin, &arrived, record);
+            asked.count(&arrived);
             let arrived = arrived?;
             record.upstream = Some(record.started().elapsed());
             let (response, lease) = match arrived {
@@ -335,19 +379,19 @@ impl Journey<'_> {
             .map_or(&self.exchange.parts.method, |follow| &follow.method)
     }
 
-    /// What became of the request to the route that is next.
-    fn count(&self, begin: Instant, arrived: &Result<Arrived, ProxyError>, record: &Record) {
-        let came = match arrived {
-            Ok(Arrived::Answer(response, _)) => answered(response.status()),
-            Ok(Arrived::Tunnel(response)) => answered(response.status()),
-            Err(error) => Came::Nothing(*error),
-        };
-        let now = Instant::now();
-        let took = now.saturating_duration_since(begin);
-        let upstreams = &self.exchange.local.upstreams;
-        match self.follows.last() {
-            None => upstreams.count(&record.host, now, took, came),
-            Some(follow) => upstreams.count(&follow.route.authority(), now, took, came),
+    /// The request to the route that is next, to be counted for it.
+    fn asked(&self, record: &Record) -> Asked<'a> {
+        self.upload.begin_hop();
+        Asked {
+            local: self.exchange.local,
+            authority: match self.follows.last() {
+                None => record.host.clone(),
+                Some(follow) => follow.route.authority(),
+            },
+            upload: Rc::clone(&self.upload),
+            activity: Rc::clone(&self.exchange.connection.activity),
+            begin: Instant::now(),
+            is_counted: false,
         }
     }
 

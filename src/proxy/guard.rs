@@ -30,6 +30,7 @@ pub(super) struct Activity {
     under_way: Cell<u32>,
     begun: Cell<u64>,
     moved: Cell<Instant>,
+    half_closed: Cell<Option<Instant>>,
     /// Who wants to know that no request is under way any more.
     waker: RefCell<Option<Waker>>,
 }
@@ -40,6 +41,7 @@ impl Default for Activity {
             under_way: Cell::default(),
             begun: Cell::default(),
             moved: Cell::new(Instant::now()),
+            half_closed: Cell::default(),
             waker: RefCell::default(),
         }
     }
@@ -63,6 +65,11 @@ impl Activity {
 
     pub(super) fn touch(&self) {
         self.moved.set(Instant::now());
+    }
+
+    /// When the client shut down its sending side: from then on it may be gone.
+    pub(super) fn half_closed(&self) -> Option<Instant> {
+        self.half_closed.get()
     }
 
     /// Wakes this task once no request is under way.
@@ -277,6 +284,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                         return Poll::Ready(Ok(()));
                     }
                     this.half_closed = true;
+                    this.activity.half_closed.set(Some(Instant::now()));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {}

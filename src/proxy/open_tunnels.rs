@@ -3,7 +3,7 @@
 //! Every tunnel counts for itself, in atomics that only its own thread writes; the list is locked when a tunnel begins, when
 //! it ends and when somebody looks, never for a byte.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -103,6 +103,12 @@ impl OpenTunnels {
         if by_id.capacity() > 64 && by_id.len() < by_id.capacity() / 4 {
             by_id.shrink_to_fit();
         }
+    }
+
+    /// The upstreams that have any.
+    pub(super) fn hosts(&self) -> HashSet<String> {
+        let by_id = self.lock();
+        by_id.values().map(|tunnel| tunnel.host.clone()).collect()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<OpenTunnel>> {

@@ -96,7 +96,7 @@ pub struct Proxy {
     pub(super) loads: Arc<Loads>,
     /// WebSockets open or opening.
     pub(super) tunnels: AtomicUsize,
-    pub(super) open_tunnels: OpenTunnels,
+    pub(super) open_tunnels: Arc<OpenTunnels>,
     upstreams: Arc<Upstreams>,
 }
 
@@ -110,6 +110,7 @@ impl Proxy {
         settings: Settings,
         resolver: Arc<dyn Resolve>,
     ) -> Result<Arc<Self>, Error> {
+        let open_tunnels = Arc::<OpenTunnels>::default();
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(Compiled::new(settings, 0)?),
             generations: AtomicU64::new(1),
@@ -120,8 +121,8 @@ impl Proxy {
             rates: Rates::default(),
             loads: Arc::default(),
             tunnels: AtomicUsize::new(0),
-            open_tunnels: OpenTunnels::default(),
-            upstreams: Upstreams::new(Instant::now()),
+            upstreams: Upstreams::new(Instant::now(), Arc::clone(&open_tunnels)),
+            open_tunnels,
         }))
     }
 
@@ -182,7 +183,7 @@ impl Proxy {
             .numbers(open.iter().map(|tunnel| tunnel.host.as_str()))
     }
 
-    /// How long the answers of all upstreams took, from the sending of a request to the answer's head.
+    /// How long the answers of all upstreams took, from the last of a request that was sent to the answer's head.
     pub fn latencies(&self) -> Spread {
         self.upstreams.latencies()
     }

@@ -1,7 +1,8 @@
 //! A proxied request as spans: one for the request, one below it for each try at an upstream, one for the WebSocket.
 //!
 //! A client's `traceparent` decides nothing unless it comes from a trusted proxy: nobody else can have requests recorded,
-//! or put them into a trace of theirs. Health checks, preflights and what else relayd answers itself as meant make no spans.
+//! or put them into a trace of theirs. That such a proxy does not pass on what its own clients say is for its operator to
+//! see to (README). Health checks, preflights and what else relayd answers itself as meant make no spans.
 //! Absent: queries, headers, bodies.
 
 use super::forwarded;

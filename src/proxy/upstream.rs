@@ -100,6 +100,7 @@ impl Upstream<'_> {
             }
             None => self.open(route).await?,
         };
+        upload.reach();
         let wait = self.compiled.settings.timeouts.response;
         let sending = sender.try_send_request(request);
         let response = match answer(sending, upload, wait).await {
@@ -132,6 +133,7 @@ impl Upstream<'_> {
         let authority = route.authority();
         let permit = self.admit(&authority)?;
         let (mut sender, connection, socket) = self.shake_hands(route).await?;
+        upload.reach();
         let mut connection = Box::pin(connection.without_shutdown());
         let mut ended = None;
         let wait = self.compiled.settings.timeouts.response;

@@ -5,14 +5,15 @@
 //! thread's own map and some relaxed additions.
 //!
 //! Invariants: a host gets an entry only once relayd has found an address for it and tried to reach it, so names that lead
-//! nowhere make none; there are [`KEPT_MAX`] entries at most, and the least recently used one makes room; what was counted
-//! stays when settings are replaced. Host names are for the admin listener and never a metric's label.
+//! nowhere make none; there are [`KEPT_MAX`] entries at most, and the least recently used one makes room, before one with open
+//! WebSockets if there is any; what was counted stays when settings are replaced. Host names are for the admin listener and never a metric's label.
 
 use super::metrics::StatusClass;
+use super::open_tunnels::OpenTunnels;
 use super::respond::ProxyError;
 use crate::latency::{Latencies, Spread};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,12 +21,33 @@ use std::time::{Duration, Instant};
 /// Hosts that are remembered.
 const KEPT_MAX: usize = 256;
 
+/// A client that gives up later has waited for an answer that counts as this slow; before, it says nothing of the upstream.
+const ABANDONED_TIME_MIN: Duration = Duration::from_secs(1);
+
 /// What became of a request to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {
     Answer(StatusClass),
     /// No answer.
     Nothing(ProxyError),
+    /// The client went away before there was one.
+    Abandoned {
+        /// There was a connection to send the request on.
+        reached: bool,
+        /// The client was not in the middle of its upload.
+        upstreams_turn: bool,
+    },
+}
+
+impl Came {
+    /// Whether the time until then says how long answers take.
+    fn is_latency(self, took: Duration) -> bool {
+        match self {
+            Self::Answer(_) => true,
+            Self::Nothing(_) => false,
+            Self::Abandoned { upstreams_turn, .. } => upstreams_turn && took >= ABANDONED_TIME_MIN,
+        }
+    }
 }
 
 /// One upstream, counted by every thread.
@@ -33,6 +55,7 @@ pub(super) enum Came {
 struct Entry {
     statuses: [AtomicU64; StatusClass::ALL.len()],
     errors: AtomicU64,
+    abandoned: AtomicU64,
     latencies: Latencies,
     /// When it was last used, in ms since the table began.
     used_ms: AtomicU64,
@@ -45,6 +68,7 @@ impl Entry {
         Self {
             statuses: [const { AtomicU64::new(0) }; StatusClass::ALL.len()],
             errors: AtomicU64::new(0),
+            abandoned: AtomicU64::new(0),
             latencies: Latencies::default(),
             used_ms: AtomicU64::new(0),
             is_forgotten: AtomicBool::new(false),
@@ -52,16 +76,16 @@ impl Entry {
     }
 
     fn count(&self, came: Came, took: Duration, at_ms: u64) {
-        match came {
-            Came::Answer(class) => {
-                self.statuses[class as usize].fetch_add(1, Ordering::Relaxed);
-                self.latencies.count(took);
-            }
-            Came::Nothing(_) => {
-                self.errors.fetch_add(1, Ordering::Relaxed);
-            }
+        let number = match came {
+            Came::Answer(class) => &self.statuses[class as usize],
+            Came::Nothing(_) => &self.errors,
+            Came::Abandoned { .. } => &self.abandoned,
+        };
+        number.fetch_add(1, Ordering::Relaxed);
+        if came.is_latency(took) {
+            self.latencies.count(took);
         }
-        self.used_ms.store(at_ms, Ordering::Relaxed);
+        self.used_ms.fetch_max(at_ms, Ordering::Relaxed);
     }
 }
 
@@ -74,6 +98,8 @@ pub struct UpstreamNumbers {
     pub statuses: [u64; 5],
     /// Requests without an answer.
     pub errors: u64,
+    /// Requests whose client went away before the answer.
+    pub abandoned: u64,
     pub latencies: Spread,
     /// Open now.
     pub tunnels: u64,
@@ -81,7 +107,7 @@ pub struct UpstreamNumbers {
 
 impl UpstreamNumbers {
     pub fn requests(&self) -> u64 {
-        self.statuses.iter().sum::<u64>() + self.errors
+        self.statuses.iter().sum::<u64>() + self.errors + self.abandoned
     }
 }
 
@@ -90,6 +116,8 @@ impl UpstreamNumbers {
 pub(super) struct Upstreams {
     since: Instant,
     table: Mutex<Table>,
+    /// Looked at under the table's lock, never the other way round.
+    tunnels: Arc<OpenTunnels>,
     /// The times of all answers, by thread.
     threads: Mutex<Vec<Arc<Latencies>>>,
 }
@@ -101,10 +129,11 @@ struct Table {
 }
 
 impl Upstreams {
-    pub(super) fn new(since: Instant) -> Arc<Self> {
+    pub(super) fn new(since: Instant, tunnels: Arc<OpenTunnels>) -> Arc<Self> {
         Arc::new(Self {
             since,
             table: Mutex::default(),
+            tunnels,
             threads: Mutex::default(),
         })
     }
@@ -144,6 +173,7 @@ impl Upstreams {
                 host: with_port(authority),
                 statuses: entry.statuses.each_ref().map(|n| n.load(Ordering::Relaxed)),
                 errors: entry.errors.load(Ordering::Relaxed),
+                abandoned: entry.abandoned.load(Ordering::Relaxed),
                 latencies: entry.latencies.spread(),
                 tunnels: open.get(&**authority).copied().unwrap_or(0),
             })
@@ -167,7 +197,7 @@ impl Upstreams {
             return Arc::clone(entry);
         }
         if table.by_authority.len() >= KEPT_MAX {
-            table.forget_one();
+            table.forget_one(&self.tunnels.hosts());
         }
         let entry = Arc::new(Entry::new());
         table
@@ -182,12 +212,13 @@ impl Upstreams {
 }
 
 impl Table {
-    fn forget_one(&mut self) {
+    /// A WebSocket uses its upstream for as long as it is open, and would be shown nowhere without it.
+    fn forget_one(&mut self, with_tunnels: &HashSet<String>) {
         let used = |entry: &Entry| entry.used_ms.load(Ordering::Relaxed);
-        let oldest = self
-            .by_authority
-            .iter()
-            .min_by_key(|(_, entry)| used(entry));
+        let oldest = self.by_authority.iter().min_by_key(|(authority, entry)| {
+            let has_tunnels = with_tunnels.contains(&***authority);
+            (has_tunnels, used(entry))
+        });
         let Some(authority) = oldest.map(|(authority, _)| authority.clone()) else {
             return;
         };
@@ -209,7 +240,7 @@ pub(super) struct View {
 impl View {
     /// Counts what became of a request to `authority`, that ended at `now` and took so long.
     pub(super) fn count(&self, authority: &str, now: Instant, took: Duration, came: Came) {
-        if matches!(came, Came::Answer(_)) {
+        if came.is_latency(took) {
             self.latencies.count(took);
         }
         if let Some(entry) = self.entry(authority, came) {
@@ -256,8 +287,10 @@ enum Standing {
 
 impl Standing {
     fn of(came: Came) -> Self {
-        let Came::Nothing(error) = came else {
-            return Self::Reached;
+        let error = match came {
+            Came::Answer(_) | Came::Abandoned { reached: true, .. } => return Self::Reached,
+            Came::Abandoned { reached: false, .. } => return Self::NotReached,
+            Came::Nothing(error) => error,
         };
         match error {
             ProxyError::ConnectFailed
@@ -305,7 +338,7 @@ mod tests {
 
     fn table() -> (Instant, Arc<Upstreams>) {
         let since = Instant::now();
-        (since, Upstreams::new(since))
+        (since, Upstreams::new(since, Arc::default()))
     }
 
     fn names(upstreams: &Upstreams) -> Vec<String> {
@@ -382,6 +415,58 @@ mod tests {
         assert_eq!(first.map(UpstreamNumbers::requests), Some(1));
         assert_eq!((all.len(), forgotten), (KEPT_MAX, 2));
         assert_eq!(upstreams.latencies().total(), KEPT_MAX as u64 + 3);
+    }
+
+    #[test]
+    fn an_upstream_with_open_tunnels_stays_unless_all_have_some() {
+        let since = Instant::now();
+        let tunnels = Arc::<OpenTunnels>::default();
+        let upstreams = Upstreams::new(since, Arc::clone(&tunnels));
+        let view = upstreams.view();
+        let open = |host: &str| {
+            let client = std::net::SocketAddr::from(([192, 0, 2, 7], 50_000));
+            tunnels.open(client, host.to_owned(), String::new())
+        };
+        for n in 0..KEPT_MAX as u32 {
+            view.count(&format!("h{n}.test"), since + n * MS, MS, OK);
+        }
+        open("h0.test");
+        view.count("new.test", since + 1000 * MS, MS, OK);
+        let kept = names(&upstreams);
+        assert!(kept.contains(&"h0.test:443".to_owned()));
+        assert!(!kept.contains(&"h1.test:443".to_owned()));
+        for name in kept {
+            open(name.trim_end_matches(":443"));
+        }
+        view.count("newer.test", since + 1001 * MS, MS, OK);
+        let kept = names(&upstreams);
+        assert_eq!(kept.len(), KEPT_MAX);
+        assert!(!kept.contains(&"h0.test:443".to_owned()));
+        assert!(kept.contains(&"newer.test:443".to_owned()));
+    }
+
+    #[test]
+    fn a_client_that_gives_up_is_counted_and_its_wait_too_where_it_was_one() {
+        let (since, upstreams) = table();
+        let view = upstreams.view();
+        let gone = |reached, upstreams_turn| Came::Abandoned {
+            reached,
+            upstreams_turn,
+        };
+        view.count("a.test", since, 5000 * MS, gone(false, true));
+        assert_eq!(
+            names(&upstreams),
+            [""; 0],
+            "nobody knows whether it is there"
+        );
+        view.count("a.test", since, 999 * MS, gone(true, true));
+        view.count("a.test", since, 5000 * MS, gone(true, false));
+        view.count("a.test", since, 2000 * MS, gone(true, true));
+        view.count("a.test", since, 4000 * MS, gone(false, true));
+        let (all, _) = upstreams.numbers(std::iter::empty());
+        assert_eq!((all[0].abandoned, all[0].errors), (4, 0));
+        assert_eq!(all[0].latencies.total(), 2);
+        assert_eq!(all[0].latencies.mean_ms(), Some(3000.0));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::Settings;
 use super::otlp::ExportTraceServiceResponse;
+use crate::fetch::connect_any;
 use crate::tls::{RootsError, client_config, roots};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
@@ -22,7 +23,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -33,6 +33,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 const MESSAGE_BYTES_MAX: usize = 256;
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
+/// A longer one is not waited for: of a name with two families, one may lead nowhere.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 /// A longer pause is not made, whatever the collector asks for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 const PROTOBUF: &str = "application/x-protobuf";
@@ -309,7 +311,9 @@ async fn connect(target: &Target) -> Result<Box<dyn Stream>, Trouble> {
         host: host.clone(),
         source,
     })?;
-    let socket = connect_any(addresses.take(ADDRESSES_MAX)).await;
+    let addresses: Vec<SocketAddr> = addresses.take(ADDRESSES_MAX).collect();
+    let limit = connect_limit(target.timeout, addresses.len());
+    let socket = connect_any(&addresses, limit).await;
     let socket = socket.map_err(|source| Trouble::Connect {
         host: target.host(),
         source,
@@ -329,14 +333,26 @@ async fn connect(target: &Target) -> Result<Box<dyn Stream>, Trouble> {
     ))
 }
 
-/// The first address that answers, in the order of the resolver.
-async fn connect_any(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = error,
+/// How long one of `addresses` may take: all of them together leave time for the exchange with the one that answers.
+fn connect_limit(timeout: Duration, addresses: usize) -> Duration {
+    let parts = u32::try_from(addresses)
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
+    (timeout / parts).min(CONNECT_TIME_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_addresses_leave_time_for_the_one_that_answers() {
+        let s = Duration::from_secs;
+        assert_eq!(connect_limit(s(10), 1), s(3));
+        assert_eq!(connect_limit(s(9), 8), s(1));
+        for addresses in 0..=ADDRESSES_MAX {
+            let all = connect_limit(s(10), addresses) * u32::try_from(addresses).expect("few");
+            assert!(all < s(10), "{addresses}");
         }
     }
-    Err(last)
 }

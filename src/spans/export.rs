@@ -11,6 +11,7 @@ use super::otlp::{
 };
 use super::queue::{BATCH_SPANS_MAX, Queue};
 use crate::entropy::Entropy as _;
+use crate::fetch::sentence;
 use crate::sys::rng::SystemRng;
 use arc_swap::ArcSwapOption;
 use prost::Message as _;
@@ -143,13 +144,6 @@ fn tell(trouble: &Trouble, troubled: &mut bool) {
             "spans cannot be sent: they wait for a while and are dropped then"
         );
     }
-}
-
-/// An error and its causes as one line.
-fn sentence(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
-    [vec![error.to_string()], texts].concat().join(": ")
 }
 
 fn request(spans: Vec<Span>) -> ExportTraceServiceRequest {

@@ -92,9 +92,13 @@ pub enum Error {
 }
 
 /// Makes spans by one set of settings.
+///
+/// What is open may hold it for hours after it was replaced; what a span says of people, and whether it goes anywhere, is
+/// therefore decided with the settings that are in force when it is told.
 #[derive(Debug)]
 pub struct Tracer {
     settings: Settings,
+    in_force: Arc<ArcSwapOption<Tracer>>,
     sampler: Sampler,
     target: Target,
     queue: Arc<Queue>,
@@ -118,15 +122,20 @@ impl Tracer {
     }
 
     pub fn span(&self, name: &str, kind: Kind, context: &Context, times: Times) -> Span {
-        Span::new(name, kind, context, times, self.settings.privacy)
+        let now = self.in_force.load();
+        let is_private_now = now.as_ref().is_some_and(|now| now.settings.privacy);
+        let privacy = self.settings.privacy || is_private_now;
+        Span::new(name, kind, context, times, privacy)
     }
 
-    /// Gives a span on its way, or counts it as dropped.
+    /// Gives a span on its way, or counts it as dropped: where there is no room, or spans have been switched off meanwhile.
     pub fn finish(&self, span: Span) {
-        if !self
-            .queue
-            .push(span.into_message(), self.settings.queue_spans)
-        {
+        let now = self.in_force.load();
+        let pushed = now.as_ref().is_some_and(|now| {
+            let spans_max = now.settings.queue_spans;
+            self.queue.push(span.into_message(), spans_max)
+        });
+        if !pushed {
             self.metrics.count(Outcome::Dropped, 1);
         }
     }
@@ -151,7 +160,7 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, Error> {
     HUB.prepare(settings).map(Prepared)
 }
 
-/// Puts prepared settings in force. What waits already is sent to the new collector, or a last time to the old one.
+/// Puts prepared settings in force, for what is open too. What waits already is sent to the new collector, or a last time to the old one.
 pub fn commit(prepared: Prepared) {
     match prepared.0 {
         Change::None => {}
@@ -208,6 +217,7 @@ impl Hub {
         Ok(Change::On(Arc::new(Tracer {
             sampler: Sampler::new(settings.sample_ratio),
             settings: settings.clone(),
+            in_force: Arc::clone(&self.tracer),
             target,
             queue: Arc::clone(&self.queue),
             metrics: self.metrics.clone(),

@@ -146,7 +146,37 @@ fn without_a_collector_what_waits_has_failed_and_a_stop_ends_it() {
     assert_eq!(tracer.metrics.counted(Outcome::Failed), 1);
 }
 
-fn tracer(queue_spans: usize) -> Tracer {
+#[test]
+fn a_tracer_that_was_replaced_tells_by_what_is_in_force() {
+    let (old, private) = (tracer(8), private_tracer());
+    old.in_force.store(Some(private));
+    old.finish(span(&old));
+    old.finish(span(&old));
+    let spans = old.queue.take();
+    // It has room for one, and no user may be named.
+    assert_eq!(spans.len(), 1);
+    assert!(spans[0].attributes.is_empty(), "{spans:?}");
+    assert_eq!(old.metrics.counted(Outcome::Dropped), 1);
+    old.in_force.store(None);
+    old.finish(span(&old));
+    assert_eq!(old.queue.len(), 0);
+    assert_eq!(old.metrics.counted(Outcome::Dropped), 2);
+}
+
+fn private_tracer() -> Arc<Tracer> {
+    let mut tracer = Arc::into_inner(made(1)).expect("one holder");
+    tracer.settings.privacy = true;
+    Arc::new(tracer)
+}
+
+/// In force.
+fn tracer(queue_spans: usize) -> Arc<Tracer> {
+    let tracer = made(queue_spans);
+    tracer.in_force.store(Some(Arc::clone(&tracer)));
+    tracer
+}
+
+fn made(queue_spans: usize) -> Arc<Tracer> {
     let endpoint = super::Endpoint {
         tls: false,
         host: "::1".to_owned(),
@@ -159,13 +189,14 @@ fn tracer(queue_spans: usize) -> Tracer {
         queue_spans,
         ..Settings::default()
     };
-    Tracer {
+    Arc::new(Tracer {
+        in_force: Arc::default(),
         sampler: Sampler::new(1.0),
         target: Target::new(&settings).expect("no file").expect("on"),
         settings,
         queue: Arc::<Queue>::default(),
         metrics: Metrics::default(),
-    }
+    })
 }
 
 fn span(tracer: &Tracer) -> Span {

@@ -59,6 +59,62 @@ fn an_allocation_over_udp_is_one_span_with_what_it_relayed() {
     assert!(!failed(call));
 }
 
+/// The nth packet of a stream.
+fn rtp(ssrc: u32, n: u16) -> Vec<u8> {
+    let mut bytes = vec![0x80, 111];
+    bytes.extend(n.to_be_bytes());
+    bytes.extend((u32::from(n) * 960).to_be_bytes());
+    bytes.extend(ssrc.to_be_bytes());
+    bytes.extend([0xa5; 40]);
+    bytes
+}
+
+/// An ICE connectivity check, or the answer to it.
+fn check(kind: u16) -> Vec<u8> {
+    let mut bytes = kind.to_be_bytes().to_vec();
+    bytes.extend([0, 0, 0x21, 0x12, 0xa4, 0x42]);
+    bytes.extend([9; 12]);
+    bytes
+}
+
+#[test]
+fn a_call_with_media_is_told_with_its_quality_of_both_sides() {
+    let world = World::new("");
+    let mut turn = client(&world, Kind::Udp);
+    let relayed = turn.allocate().expect("an allocation");
+    let far = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    far.set_read_timeout(Some(PATIENCE)).expect("an option");
+    let far_addr = far.local_addr().expect("an address");
+    turn.bind_channel(0x4001, far_addr).expect("a channel");
+    let mut pass = |to_far: &[u8], to_client: &[u8]| {
+        if !to_far.is_empty() {
+            turn.send_channel(0x4001, to_far).expect("sent");
+            far.recv_from(&mut [0; 1500]).expect("relayed");
+        }
+        far.send_to(to_client, relayed).expect("sent");
+        assert_eq!(turn.receive_data().expect("relayed").2, to_client);
+    };
+    for n in 0..10 {
+        // One of ten gets lost on its way from the client.
+        let to_far = if n == 4 { Vec::new() } else { rtp(7, n) };
+        pass(&to_far, &rtp(8, n));
+    }
+    pass(&check(0x0001), &check(0x0101));
+    turn.refresh(0).expect("an answer");
+    let spans = world.collector.exactly(&["TURN allocation"]);
+    let quality = |name: &str| {
+        let told = attribute(of_kind(&spans, 1), &format!("relayd.quality.{name}"));
+        told.parse::<f64>().ok()
+    };
+    let loss = quality("client.loss_ratio").expect("there was media");
+    assert!((loss - 0.1).abs() < 1e-6, "{loss}");
+    assert_eq!(quality("peer.loss_ratio"), Some(0.0));
+    let round_trip = quality("peer.round_trip_ms").expect("a check was answered");
+    assert!(round_trip > 0.0, "{round_trip}");
+    // The client was asked nothing.
+    assert_eq!(quality("client.round_trip_ms"), None);
+}
+
 #[test]
 fn a_call_over_tls_is_told_by_its_transport_and_its_end_and_privately_without_its_user() {
     let world = World::new("");

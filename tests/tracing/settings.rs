@@ -1,8 +1,10 @@
 //! Sampling, reloads, the key to the collector, TLS, and a ratio that holds.
 
 use super::collector::Span;
+use super::trouble::wait_counted;
 use super::web::certs::Authority;
-use super::web::origin::{Origin, ok, send};
+use super::web::client::Client;
+use super::web::origin::{Origin, Seen, Then, Wire, accept_websocket, ok, send};
 use super::web::relayd::Relayd;
 use super::{TARGET, World, counted, reload, start, table};
 use prost::Message as _;
@@ -47,8 +49,48 @@ fn nothing_is_sent_while_it_is_off_and_a_reload_switches_it_on_and_off() {
     reload(&world.relayd, on, "\"reloaded\"");
     world.relayd.request("POST", TARGET, &[], b"");
     world.collector.exactly(&["PUT", "PUT", "POST", "POST"]);
-    assert_eq!(counted(&world.relayd, "exported"), 4.0);
+    wait_counted(&world, "exported", 4.0);
     assert_eq!(counted(&world.relayd, "failed"), 0.0);
+}
+
+/// Opens a WebSocket whose upstream ends it with the client, and waits until what was told of its opening has arrived.
+fn tunnel(world: &World) -> Client {
+    let mut client = world.relayd.connect();
+    client.send(world.relayd.websocket_head("/api.example.com/ws", &[]));
+    assert_eq!(client.answer_head().status(), 101);
+    world.collector.exactly(&["GET", "GET"]);
+    client
+}
+
+fn until_closed(seen: &Seen, wire: &mut Wire) -> Then {
+    accept_websocket(seen, wire, &[], b"");
+    let _ = std::io::Read::read(wire, &mut [0; 1]);
+    Then::Close
+}
+
+#[test]
+fn a_tunnel_that_outlives_the_tracing_is_not_told_of() {
+    let world = World::answering("", until_closed);
+    let client = tunnel(&world);
+    let off = |file: String| file.replace("endpoint = \"http", "endpoint = \"off\" #http");
+    reload(&world.relayd, off, "\"reloaded\"");
+    drop(client);
+    wait_counted(&world, "dropped", 1.0);
+    assert_eq!(world.collector.spans().len(), 2);
+    wait_counted(&world, "exported", 2.0);
+}
+
+#[test]
+fn privacy_that_comes_with_a_reload_holds_for_open_tunnels() {
+    let world = World::answering("", until_closed);
+    let client = tunnel(&world);
+    let private =
+        |file: String| file.replace("format = \"json\"", "format = \"json\"\nprivacy = true");
+    reload(&world.relayd, private, "\"reloaded\"");
+    drop(client);
+    let spans = world.collector.exactly(&["GET", "GET", "WebSocket"]);
+    let tunnel = super::collector::of_kind(&spans, 1);
+    assert_eq!(super::collector::attribute(tunnel, "client.address"), "");
 }
 
 #[test]

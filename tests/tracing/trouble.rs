@@ -10,7 +10,7 @@ fn request(world: &World) {
 }
 
 /// Waits until so many spans have had this end.
-fn wait_counted(world: &World, result: &str, spans: f64) {
+pub fn wait_counted(world: &World, result: &str, spans: f64) {
     let deadline = Instant::now() + super::web::PATIENCE;
     // The scrape is the wait.
     while counted(&world.relayd, result) < spans {

@@ -4,6 +4,7 @@ use super::support::{ORIGIN, PROXY, World, allow, block_on};
 use crate::proxy::PrefixRoute;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 
 #[test]
@@ -634,6 +635,50 @@ fn the_upstream_learns_of_a_client_that_went_away_during_the_answer() {
         {
             tokio::task::yield_now().await;
         }
+    });
+}
+
+#[test]
+fn an_upstreams_latency_begins_when_the_client_has_sent_all_of_its_request() {
+    block_on(async {
+        let world = World::new().await;
+        let mut client = world.client();
+        client
+            .send(format!(
+                "POST /{ORIGIN}/ HTTP/1.1\r\nHost: {PROXY}\r\nContent-Length: 6\r\n\r\nabc"
+            ))
+            .await;
+        let mut origin = world.origin.take().await;
+        origin.head().await;
+        assert_eq!(origin.exactly(3).await, b"abc");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let before_the_rest = Instant::now();
+        client.send("def").await;
+        assert_eq!(origin.exactly(3).await, b"def");
+        origin.ok("done").await;
+        client.message().await;
+        let took = before_the_rest.elapsed().as_secs_f64() * 1e3;
+        let counted = world.proxy.upstreams().0[0].latencies.mean_ms();
+        let counted = counted.expect("an answer");
+        assert!(counted <= took, "{counted} ms of {took} ms");
+    });
+}
+
+/// A closed connection looks like a half-closed one for some seconds, and they are no time that anybody has waited.
+#[test]
+fn a_client_that_leaves_at_once_is_counted_and_makes_its_upstream_no_slower() {
+    block_on(async {
+        let world = World::new().await;
+        let mut client = world.client();
+        client.get("/").await;
+        let mut origin = world.origin.take().await;
+        origin.message().await;
+        let asked = Instant::now();
+        drop(client);
+        let one = world.abandoned().await;
+        assert!(asked.elapsed() > Duration::from_secs(1));
+        assert_eq!((one.abandoned, one.errors), (1, 0));
+        assert_eq!(one.latencies.total(), 0);
     });
 }
 

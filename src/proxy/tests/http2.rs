@@ -240,6 +240,24 @@ fn a_stream_that_the_client_does_not_read_is_given_up() {
 }
 
 #[test]
+fn a_client_that_has_waited_before_it_gives_up_counts_with_its_wait() {
+    block_on(async {
+        let world = World::new().await;
+        let mut client = connect(&world).await;
+        let answering = client.send_request(request("GET", &format!("/{ORIGIN}/"), ""));
+        let answering = tokio::task::spawn_local(answering);
+        let mut origin = world.origin.take().await;
+        origin.message().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        answering.abort();
+        let one = world.abandoned().await;
+        assert_eq!((one.abandoned, one.errors), (1, 0));
+        assert_eq!(one.latencies.total(), 1);
+        assert_eq!(world.proxy.latencies().total(), 1);
+    });
+}
+
+#[test]
 fn a_stream_that_the_client_resets_ends_its_request_to_the_upstream() {
     block_on(async {
         let world = World::new().await;

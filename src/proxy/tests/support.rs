@@ -3,6 +3,7 @@
 use crate::proxy::respond::ProxyError;
 use crate::proxy::{
     Addresses, ConnectionInfo, HostRule, Local, Proxy, Resolve, Settings, SystemResolver,
+    UpstreamNumbers,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -253,6 +254,17 @@ impl World {
             .local
             .serve(stream, Self::info(false), self.drain.subscribe());
         std::mem::size_of_val(&serving)
+    }
+
+    /// The first upstream's numbers, once a client has given up on it.
+    pub async fn abandoned(&self) -> UpstreamNumbers {
+        loop {
+            let found = self.proxy.upstreams().0.into_iter().next();
+            if let Some(one) = found.filter(|one| one.abandoned > 0) {
+                return one;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// How often relayd has answered with this error.
