@@ -1,7 +1,8 @@
 //! One side of a call: its streams, what they add up to, and its round trips.
 //!
 //! An SSRC becomes a stream with its second packet, so that a flood of made-up ones finds no room; at most [`STREAMS_MAX`],
-//! of which the longest idle one makes room for the next. What it had counted stays in the side's sums.
+//! of which the longest idle one makes room for the next. What it had counted stays in the side's sums. A live stream makes
+//! room for none: what comes beyond that is counted by kind, and measured no further.
 
 use super::packet::Rtp;
 use super::report::{Interval, RoundTripFrom, SideReport, SideSummary, StreamReport, Totals};
@@ -10,6 +11,10 @@ use super::{Kind, Side, SideCounts, millis};
 use crate::addr::PeerAddr;
 
 pub const STREAMS_MAX: usize = 16;
+
+/// A stream that was heard within this time is live. If live ones made room, 17 of them would displace each other in turn, and
+/// none would be measured.
+const IDLE_NS: u64 = 1_000_000_000;
 
 /// SSRCs that have sent one packet.
 const CANDIDATES: usize = 6;
@@ -147,7 +152,7 @@ impl SideRecord {
             return None;
         };
         let len = usize::from(first.len);
-        Some(self.make_room(Stream::new(first.sequence, len, rtp, now_ns, peer)))
+        self.make_room(Stream::new(first.sequence, len, rtp, now_ns, peer), now_ns)
     }
 
     fn nominate(&mut self, candidate: Candidate) {
@@ -160,20 +165,22 @@ impl SideRecord {
         }
     }
 
-    fn make_room(&mut self, stream: Stream) -> usize {
+    /// `None` where all are live.
+    fn make_room(&mut self, stream: Stream, now_ns: u64) -> Option<usize> {
         if self.streams.len() < STREAMS_MAX {
             self.streams.reserve_exact(1);
             self.streams.push(stream);
-            return self.streams.len() - 1;
+            return Some(self.streams.len() - 1);
         }
         let all = self.streams.iter_mut().enumerate();
-        let Some((at, idle)) = all.min_by_key(|(_, stream)| stream.last_ns) else {
-            return 0;
-        };
+        let (at, idle) = all.min_by_key(|(_, stream)| stream.last_ns)?;
+        if now_ns.saturating_sub(idle.last_ns) < IDLE_NS {
+            return None;
+        }
         self.gone.add(idle.totals());
         self.forgotten = self.forgotten.saturating_add(1);
         *idle = stream;
-        at
+        Some(at)
     }
 
     pub fn add_round_trip(&mut self, from: RoundTripFrom, ns: u64) {
