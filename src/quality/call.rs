@@ -103,10 +103,9 @@ impl Call {
     }
 
     fn see_reports(&mut self, side: Side, payload: &[u8], now_ns: u64) {
-        let record = &mut self.sides[side.index()];
-        self.reports.see(side, payload, now_ns, |ns| {
-            record.add_round_trip(RoundTripFrom::Rtcp, ns);
-        });
+        if let Some(ns) = self.reports.see(side, payload, now_ns) {
+            self.sides[side.index()].add_round_trip(RoundTripFrom::Rtcp, ns);
+        }
     }
 
     /// Ends the interval under way, and those after it in which nothing came.

@@ -64,6 +64,7 @@ struct Mark {
     lost: u64,
 }
 
+/// Made-up RTCP may tell any number of them: the sums stop at their ends.
 #[derive(Clone, Copy, Debug, Default)]
 struct RoundTrips {
     sum_ns: u64,
@@ -72,8 +73,13 @@ struct RoundTrips {
 
 impl RoundTrips {
     fn add(&mut self, ns: u64) {
-        self.sum_ns += ns;
-        self.count += 1;
+        self.sum_ns = self.sum_ns.saturating_add(ns);
+        self.count = self.count.saturating_add(1);
+    }
+
+    fn add_all(&mut self, other: Self) {
+        self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
+        self.count = self.count.saturating_add(other.count);
     }
 
     fn mean_ms(self) -> Option<f32> {
@@ -93,8 +99,7 @@ impl Whole {
         self.jitter.sum_ns += jitter.sum_ns;
         self.jitter.samples += jitter.samples;
         let round_trips = if stun.count > 0 { stun } else { rtcp };
-        self.round_trips.sum_ns += round_trips.sum_ns;
-        self.round_trips.count += round_trips.count;
+        self.round_trips.add_all(round_trips);
     }
 }
 
