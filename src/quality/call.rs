@@ -16,6 +16,9 @@ const FIRST_LOOK_NS: u64 = 1_000_000_000;
 
 const INTERVAL_S: f32 = INTERVAL_NS as f32 / 1e9;
 
+/// An interval whose end is noticed later than this is not observed: the metrics tell how it is now.
+const LATE_NS: u64 = 6 * INTERVAL_NS;
+
 /// Where a packet comes from, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived {
@@ -120,12 +123,24 @@ impl Call {
                 _ => [client.stay_silent(), peer.stay_silent()],
             };
             ended += 1;
-            for (side, interval) in Side::ALL.into_iter().zip(&intervals) {
-                SideRecord::observe(interval, counts.side_mut(side));
+            if now_ns - self.interval_end_ns <= LATE_NS {
+                observe(&intervals, counts);
             }
             self.history.push(&intervals);
             self.closed = true;
             self.interval_end_ns = self.interval_end_ns.saturating_add(INTERVAL_NS);
+        }
+    }
+
+    /// Counts what has not been counted yet: the call, or its measuring, ends. A short call has no whole interval, and a bad
+    /// one often ends because it is bad.
+    pub fn finish(&mut self, now_ns: u64, counts: &mut Counts) {
+        self.close(now_ns, counts);
+        let elapsed_ns = (now_ns + INTERVAL_NS).saturating_sub(self.interval_end_ns);
+        if elapsed_ns >= FIRST_LOOK_NS {
+            let seconds = elapsed_ns as f32 / 1e9;
+            let intervals = self.sides.each_ref().map(|side| side.so_far(seconds));
+            observe(&intervals, counts);
         }
     }
 
@@ -187,6 +202,12 @@ impl Call {
     pub fn summary(&self) -> Summary {
         let [client, peer] = &self.sides;
         Summary::new([client.summary(), peer.summary()])
+    }
+}
+
+fn observe(intervals: &[Interval; 2], counts: &mut Counts) {
+    for (side, interval) in Side::ALL.into_iter().zip(intervals) {
+        SideRecord::observe(interval, counts.side_mut(side));
     }
 }
 

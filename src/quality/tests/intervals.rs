@@ -127,6 +127,48 @@ fn each_interval_of_each_side_is_one_observation() {
 }
 
 #[test]
+fn the_end_of_a_call_is_observed_with_the_interval_under_way() {
+    for (seconds, later_s, observed) in [
+        (0, 0, 0),
+        (4, 0, 1),
+        (9, 3, 1),
+        (23, 0, 3),
+        // The last interval under way is already silent.
+        (23, 10, 3),
+        (20, 0, 2),
+        // Ended a minute ago; one before that was noticed in time.
+        (15, 66, 1),
+        (15, 600, 1),
+    ] {
+        let mut relay = Relay::default();
+        for n in 0..=seconds * 50 {
+            relay.pass(Side::Client, n * 20 * MS, &audio(7, n).bytes());
+        }
+        let mut call = relay.call.take().expect("something was measured");
+        let now_ns = START_NS + (seconds + later_s) * S;
+        call.finish(now_ns, &mut relay.counts);
+        let client = relay.counts.side(Side::Client);
+        let count = client.loss_ratio.count();
+        assert_eq!(count, observed, "{seconds} s, {later_s} s later");
+        assert_eq!(relay.counts.side(Side::Peer).loss_ratio.count(), 0);
+    }
+}
+
+#[test]
+fn a_late_end_of_an_interval_is_not_taken_for_the_present() {
+    for (pause_s, observed) in [(45, 1), (200, 0)] {
+        let mut relay = Relay::default();
+        for n in 0..=400 {
+            relay.pass(Side::Client, n * 20 * MS, &audio(7, n).bytes());
+        }
+        let at_ns = (8 + pause_s) * S;
+        relay.pass(Side::Client, at_ns, &audio(7, 401).bytes());
+        let client = relay.counts.side(Side::Client);
+        assert_eq!(client.loss_ratio.count(), observed, "{pause_s}");
+    }
+}
+
+#[test]
 fn a_round_trip_is_that_of_the_side_that_answers() {
     let mut relay = Relay::default();
     relay.pass(Side::Client, 0, &check(1, 1));
