@@ -114,15 +114,13 @@ impl Call {
     /// Ends the interval under way, and those after it in which nothing came.
     #[cold]
     fn close(&mut self, now_ns: u64, counts: &mut Counts) {
-        let mut ended = 0;
-        while self.interval_end_ns <= now_ns {
+        // The second one tells each stream that it is silent.
+        for _ in 0..2 {
+            if self.interval_end_ns > now_ns {
+                return;
+            }
             let [client, peer] = &mut self.sides;
-            let intervals = match ended {
-                // The second one tells each stream that it is silent.
-                0 | 1 => [client.close(INTERVAL_S), peer.close(INTERVAL_S)],
-                _ => [client.stay_silent(), peer.stay_silent()],
-            };
-            ended += 1;
+            let intervals = [client.close(INTERVAL_S), peer.close(INTERVAL_S)];
             if now_ns - self.interval_end_ns <= LATE_NS {
                 observe(&intervals, counts);
             }
@@ -130,6 +128,19 @@ impl Call {
             self.closed = true;
             self.interval_end_ns = self.interval_end_ns.saturating_add(INTERVAL_NS);
         }
+        self.stay_silent(now_ns);
+    }
+
+    /// Ends the further intervals at once: a call may be idle for years.
+    fn stay_silent(&mut self, now_ns: u64) {
+        let Some(since_ns) = now_ns.checked_sub(self.interval_end_ns) else {
+            return;
+        };
+        let ended = since_ns / INTERVAL_NS + 1;
+        self.sides.iter_mut().for_each(SideRecord::stay_silent);
+        self.history.push_silent(ended);
+        let passed_ns = ended.saturating_mul(INTERVAL_NS);
+        self.interval_end_ns = self.interval_end_ns.saturating_add(passed_ns);
     }
 
     /// Counts what has not been counted yet: the call, or its measuring, ends. A short call has no whole interval, and a bad

@@ -29,10 +29,26 @@ impl Default for History {
 
 impl History {
     pub fn push(&mut self, interval: &[Interval; 2]) {
-        for (means, interval) in self.gathering.iter_mut().zip(interval) {
-            means.add(interval);
+        self.gather(interval, 1);
+    }
+
+    /// As many intervals in which nothing came, in a time that grows with the logarithm of their number.
+    pub fn push_silent(&mut self, count: u64) {
+        let mut left = count;
+        while left > 0 {
+            let room = self.intervals.saturating_sub(self.gathered).max(1);
+            let fit = u32::try_from(left).map_or(room, |left| left.min(room));
+            self.gather(&[Interval::SILENT; 2], fit);
+            left -= u64::from(fit);
         }
-        self.gathered += 1;
+    }
+
+    /// `count`: at most as many as the step under way has room for.
+    fn gather(&mut self, interval: &[Interval; 2], count: u32) {
+        for (means, interval) in self.gathering.iter_mut().zip(interval) {
+            means.add(interval, count);
+        }
+        self.gathered = self.gathered.saturating_add(count);
         if self.gathered < self.intervals {
             return;
         }
@@ -60,7 +76,7 @@ impl History {
             self.steps[at] = Side::ALL.map(|side| {
                 let mut means = Means::default();
                 for step in pair {
-                    means.add(&step[side.index()].interval());
+                    means.add(&step[side.index()].interval(), 1);
                 }
                 Step::of(&means.interval())
             });
@@ -91,7 +107,8 @@ struct Means {
 }
 
 impl Means {
-    fn add(&mut self, interval: &Interval) {
+    /// As many intervals of the same values.
+    fn add(&mut self, interval: &Interval, times: u32) {
         let values = [
             interval.loss_ratio,
             interval.jitter_ms,
@@ -99,8 +116,8 @@ impl Means {
             interval.bits_per_s,
         ];
         for ((sum, count), value) in self.sums.iter_mut().zip(&mut self.counts).zip(values) {
-            *sum += value.unwrap_or(0.0);
-            *count += u32::from(value.is_some());
+            *sum += value.unwrap_or(0.0) * times as f32;
+            *count = count.saturating_add(u32::from(value.is_some()) * times);
         }
     }
 
@@ -240,6 +257,32 @@ mod tests {
         // 60 steps of 10 s fold at 600 s, those of 20 s at 1200 s, and so on.
         assert_eq!(history.report().step_s, 10.0 * 128.0);
         assert!(history.steps.capacity() <= STEPS_MAX);
+    }
+
+    #[test]
+    fn silent_intervals_at_once_are_those_one_after_the_other() {
+        for count in (0..200).chain([599, 600, 601, 2000, 5000]) {
+            for before in [0, 1, 59, 61, 150] {
+                let mut at_once = History::default();
+                (0..before).for_each(|_| at_once.push(&interval(Some(1000.0))));
+                let mut one_by_one = at_once.clone();
+                at_once.push_silent(count);
+                (0..count).for_each(|_| one_by_one.push(&[Interval::SILENT; 2]));
+                assert_eq!(at_once.report(), one_by_one.report(), "{before} {count}");
+                let [at_once, one_by_one] = [at_once, one_by_one].map(|mut history| {
+                    history.push(&interval(Some(500.0)));
+                    history.report()
+                });
+                assert_eq!(at_once, one_by_one, "{before} {count}, and one more");
+            }
+        }
+    }
+
+    #[test]
+    fn as_many_silent_intervals_as_there_can_be_end_soon() {
+        let mut history = History::default();
+        history.push_silent(u64::MAX / INTERVAL_NS);
+        assert!(history.report().steps.len() <= STEPS_MAX);
     }
 
     #[test]

@@ -266,10 +266,9 @@ impl SideRecord {
         }
     }
 
-    /// Ends a further interval after a silent one.
-    pub fn stay_silent(&mut self) -> Interval {
+    /// Ends further intervals after a silent one.
+    pub fn stay_silent(&mut self) {
         self.latest = Interval::SILENT;
-        self.latest
     }
 
     /// The last interval that was closed.

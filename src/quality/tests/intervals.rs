@@ -77,6 +77,34 @@ fn a_stream_that_falls_silent_shows_no_old_rate_although_no_packet_ends_its_inte
     assert_eq!(history.steps.len() as f64 * history.step_s, 3600.0);
 }
 
+/// Whether it is looked at each interval, or for the first time after all of them.
+#[test]
+fn a_call_that_is_idle_for_long_is_shown_as_if_it_had_been_watched() {
+    let idle = || {
+        let mut relay = Relay::default();
+        for n in 0..750 {
+            relay.pass(Side::Client, n * 20 * MS, &audio(7, n).bytes());
+        }
+        relay
+    };
+    let mut watched = idle();
+    let call = watched.call.as_mut().expect("something was measured");
+    for interval in 2..=5 * 360 {
+        let now_ns = START_NS + interval * 10 * S + 3 * S;
+        call.finish(now_ns, &mut watched.counts);
+    }
+    let at_ns = 5 * 3600 * S + 3 * S;
+    assert_eq!(watched.report(at_ns), idle().report(at_ns));
+
+    let year_ns = 365 * 24 * 3600 * S;
+    let mut relay = idle();
+    let history = relay.report(year_ns).details.expect("asked for").history;
+    assert!((30..=60).contains(&history.steps.len()), "{history:?}");
+    relay.pass(Side::Client, year_ns, &audio(7, 750).bytes());
+    let interval = relay.interval(Side::Client, year_ns);
+    assert_eq!(interval.packets_per_s, Some(0.0));
+}
+
 #[test]
 fn trouble_follows_the_last_interval() {
     let mut relay = Relay::default();
