@@ -193,14 +193,16 @@ impl Call {
         let mut closed = self.clone();
         closed.close(now_ns, &mut Counts::default());
         let began_ns = closed.interval_end_ns.saturating_sub(INTERVAL_NS);
-        let elapsed_ns = now_ns.saturating_sub(began_ns).max(FIRST_LOOK_NS);
-        let seconds = elapsed_ns as f32 / 1e9;
+        let elapsed_ns = now_ns.saturating_sub(began_ns);
+        let elapsed_s = elapsed_ns as f64 / 1e9;
+        let seconds = elapsed_ns.max(FIRST_LOOK_NS) as f32 / 1e9;
         let [client, peer] = &closed.sides;
         let streams = client.streams(Side::Client, now_ns, seconds);
         let streams = streams.chain(peer.streams(Side::Peer, now_ns, seconds));
-        let mut history = closed.history.report();
+        let mut history = closed.history.report(elapsed_s);
         if history.steps.is_empty() {
             history.steps.push(*latest);
+            (history.last_step_s, history.age_s) = (elapsed_s, 0.0);
         }
         Details {
             streams: streams.collect(),

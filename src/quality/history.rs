@@ -85,15 +85,19 @@ impl History {
         self.intervals = self.intervals.saturating_mul(2);
     }
 
-    /// The step under way is the last one, as far as it has come.
-    pub fn report(&self) -> HistoryReport {
+    /// The step under way is the last one, as far as it has come. `age_s`: since the last interval's end.
+    pub fn report(&self, age_s: f64) -> HistoryReport {
         let steps = self.steps.iter();
         let mut steps: Vec<_> = steps.map(|step| step.map(|side| side.interval())).collect();
         if self.gathered > 0 {
             steps.push(self.gathering.map(|means| means.interval()));
         }
+        let seconds = |intervals: u32| f64::from(intervals) * INTERVAL_NS as f64 / 1e9;
+        let last = Some(self.gathered).filter(|gathered| *gathered > 0);
         HistoryReport {
-            step_s: f64::from(self.intervals) * INTERVAL_NS as f64 / 1e9,
+            step_s: seconds(self.intervals),
+            last_step_s: seconds(last.unwrap_or(self.intervals)),
+            age_s,
             steps,
         }
     }
@@ -234,13 +238,12 @@ mod tests {
         let mut history = History::default();
         for count in 1..=5000_u32 {
             history.push(&interval(Some(1000.0)));
-            let report = history.report();
+            let report = history.report(0.0);
             assert!(report.steps.len() <= STEPS_MAX, "{count}");
-            let (covered, whole) = (
-                report.steps.len() as f64 * report.step_s,
-                f64::from(count) * 10.0,
-            );
-            assert!((whole..whole + report.step_s).contains(&covered), "{count}");
+            let before = (report.steps.len() - 1) as f64 * report.step_s;
+            let covered = before + report.last_step_s;
+            assert_eq!(covered, f64::from(count) * 10.0, "{count}");
+            assert!((10.0..=report.step_s).contains(&report.last_step_s));
             assert!(
                 report
                     .steps
@@ -255,7 +258,7 @@ mod tests {
             );
         }
         // 60 steps of 10 s fold at 600 s, those of 20 s at 1200 s, and so on.
-        assert_eq!(history.report().step_s, 10.0 * 128.0);
+        assert_eq!(history.report(0.0).step_s, 10.0 * 128.0);
         assert!(history.steps.capacity() <= STEPS_MAX);
     }
 
@@ -268,10 +271,14 @@ mod tests {
                 let mut one_by_one = at_once.clone();
                 at_once.push_silent(count);
                 (0..count).for_each(|_| one_by_one.push(&[Interval::SILENT; 2]));
-                assert_eq!(at_once.report(), one_by_one.report(), "{before} {count}");
+                assert_eq!(
+                    at_once.report(0.0),
+                    one_by_one.report(0.0),
+                    "{before} {count}"
+                );
                 let [at_once, one_by_one] = [at_once, one_by_one].map(|mut history| {
                     history.push(&interval(Some(500.0)));
-                    history.report()
+                    history.report(0.0)
                 });
                 assert_eq!(at_once, one_by_one, "{before} {count}, and one more");
             }
@@ -282,7 +289,7 @@ mod tests {
     fn as_many_silent_intervals_as_there_can_be_end_soon() {
         let mut history = History::default();
         history.push_silent(u64::MAX / INTERVAL_NS);
-        assert!(history.report().steps.len() <= STEPS_MAX);
+        assert!(history.report(0.0).steps.len() <= STEPS_MAX);
     }
 
     #[test]
@@ -292,7 +299,7 @@ mod tests {
             let bits = [Some(1000.0), Some(3000.0), None, Some(500.0), None, None];
             history.push(&interval(bits[count % 6]));
         }
-        let report = history.report();
+        let report = history.report(0.0);
         assert_eq!((report.step_s, report.steps.len()), (20.0, 30));
         for steps in report.steps.chunks(3) {
             assert!(is_near(steps[0][0].bits_per_s, 2000.0));

@@ -90,10 +90,14 @@ pub struct StreamReport {
     pub idle_s: f64,
 }
 
-/// The whole call in steps of the same length, oldest first; client's side and peer's.
+/// The whole call in steps of the same length, oldest first; client's side and peer's. The last one may still be shorter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HistoryReport {
     pub step_s: f64,
+    /// What the last step covers.
+    pub last_step_s: f64,
+    /// Since the last step's end: the interval under way is in none.
+    pub age_s: f64,
     pub steps: Vec<[Interval; 2]>,
 }
 

@@ -77,6 +77,30 @@ fn a_stream_that_falls_silent_shows_no_old_rate_although_no_packet_ends_its_inte
     assert_eq!(history.steps.len() as f64 * history.step_s, 3600.0);
 }
 
+#[test]
+fn the_last_step_of_a_history_says_what_it_covers_and_how_old_it_is() {
+    let mut relay = Relay::default();
+    for n in 0..65_000 {
+        relay.pass(Side::Client, n * 20 * MS, &audio(7, n).bytes());
+    }
+    let history = |relay: &Relay, at_ns: u64| {
+        let history = relay.report(at_ns).details.expect("asked for").history;
+        let before = (history.steps.len() - 1) as f64 * history.step_s;
+        let whole = before + history.last_step_s + history.age_s;
+        assert!((whole - at_ns as f64 / 1e9).abs() < 1e-6, "{whole}");
+        [history.step_s, history.last_step_s, history.age_s]
+    };
+    // 130 intervals: 32 steps of four, and half a one.
+    assert_eq!(history(&relay, 1303 * S), [40.0, 20.0, 3.0]);
+    assert_eq!(history(&relay, 1320 * S), [40.0, 40.0, 0.0]);
+    let mut relay = Relay::default();
+    for n in 0..10 {
+        relay.pass(Side::Client, n * 20 * MS, &audio(7, n).bytes());
+    }
+    assert_eq!(history(&relay, 4 * S), [10.0, 4.0, 0.0], "under way");
+    assert_eq!(history(&relay, 14 * S), [10.0, 10.0, 4.0]);
+}
+
 /// Whether it is looked at each interval, or for the first time after all of them.
 #[test]
 fn a_call_that_is_idle_for_long_is_shown_as_if_it_had_been_watched() {
