@@ -221,11 +221,11 @@ impl SideRecord {
         let rtcp = self.rtcp.mean_ms().map(|ms| (ms, RoundTripFrom::Rtcp));
         let round_trip = stun.or(rtcp);
         let packets = self.packets[Kind::Rtp.index()] - self.mark.packets;
+        let expected = totals.expected.saturating_sub(self.mark.expected);
+        let lost = totals.lost.saturating_sub(self.mark.lost);
         Interval {
-            loss_ratio: loss_ratio(
-                totals.expected.saturating_sub(self.mark.expected),
-                totals.lost.saturating_sub(self.mark.lost),
-            ),
+            loss_ratio: loss_ratio(expected, lost),
+            expected: u32::try_from(expected).unwrap_or(u32::MAX),
             jitter_ms: self.jitter().mean_ms(),
             round_trip_ms: round_trip.map(|(ms, _)| ms),
             round_trip_from: round_trip.map(|(_, from)| from),
@@ -254,7 +254,7 @@ impl SideRecord {
     /// Counts an interval for the metrics.
     pub fn observe(interval: &Interval, counts: &mut SideCounts) {
         let pairs = [
-            (&mut counts.loss_ratio, interval.loss_ratio),
+            (&mut counts.loss_ratio, interval.weighty_loss()),
             (&mut counts.jitter, interval.jitter_ms.map(|ms| ms / 1e3)),
             (
                 &mut counts.round_trip,

@@ -155,6 +155,26 @@ fn trouble_follows_the_last_interval() {
 }
 
 #[test]
+fn the_loss_of_a_few_packets_is_shown_and_neither_judged_nor_observed() {
+    let mut relay = Relay::default();
+    for n in (0..31).filter(|n| *n != 10) {
+        relay.pass(Side::Client, n * S, &audio(7, n).bytes());
+    }
+    let report = relay.report(21 * S);
+    assert_eq!(report.side(Side::Client).totals.lost, 1);
+    let history = report.details.expect("asked for").history;
+    assert!(is_near(history.steps[1][0].loss_ratio, 0.1, 0.02));
+    let client = relay.counts.side(Side::Client);
+    assert_eq!(client.loss_ratio.count(), 0);
+    let mut relay = Relay::default();
+    for n in [0, 1, 3, 4] {
+        relay.pass(Side::Client, n * S, &audio(7, n).bytes());
+    }
+    assert_eq!(relay.interval(Side::Client, 5 * S).loss_ratio, Some(0.2));
+    assert_eq!(relay.trouble(5 * S), 0);
+}
+
+#[test]
 fn each_interval_of_each_side_is_one_observation() {
     let mut relay = Relay::default();
     for n in 0..1501 {
