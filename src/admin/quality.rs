@@ -75,10 +75,12 @@ pub struct QualityStream {
     pub idle_s: f64,
 }
 
-/// Both sides in steps of the same length, oldest first; the last one ends with the answer.
+/// Both sides in steps of the same length, oldest first; the last one may be shorter, and ends `age_s` before the answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct QualityHistory {
     pub step_s: f64,
+    pub last_step_s: f64,
+    pub age_s: f64,
     pub client: QualitySeries,
     pub peer: QualitySeries,
 }

@@ -16,6 +16,9 @@ const FIRST_LOOK_NS: u64 = 1_000_000_000;
 
 const INTERVAL_S: f32 = INTERVAL_NS as f32 / 1e9;
 
+/// An interval whose end is noticed later than this is not observed: the metrics tell how it is now.
+const LATE_NS: u64 = 6 * INTERVAL_NS;
+
 /// Where a packet comes from, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived {
@@ -103,30 +106,52 @@ impl Call {
     }
 
     fn see_reports(&mut self, side: Side, payload: &[u8], now_ns: u64) {
-        let record = &mut self.sides[side.index()];
-        self.reports.see(side, payload, now_ns, |ns| {
-            record.add_round_trip(RoundTripFrom::Rtcp, ns);
-        });
+        if let Some(ns) = self.reports.see(side, payload, now_ns) {
+            self.sides[side.index()].add_round_trip(RoundTripFrom::Rtcp, ns);
+        }
     }
 
     /// Ends the interval under way, and those after it in which nothing came.
     #[cold]
     fn close(&mut self, now_ns: u64, counts: &mut Counts) {
-        let mut ended = 0;
-        while self.interval_end_ns <= now_ns {
+        // The second one tells each stream that it is silent.
+        for _ in 0..2 {
+            if self.interval_end_ns > now_ns {
+                return;
+            }
             let [client, peer] = &mut self.sides;
-            let intervals = match ended {
-                // The second one tells each stream that it is silent.
-                0 | 1 => [client.close(INTERVAL_S), peer.close(INTERVAL_S)],
-                _ => [client.stay_silent(), peer.stay_silent()],
-            };
-            ended += 1;
-            for (side, interval) in Side::ALL.into_iter().zip(&intervals) {
-                SideRecord::observe(interval, counts.side_mut(side));
+            let intervals = [client.close(INTERVAL_S), peer.close(INTERVAL_S)];
+            if now_ns - self.interval_end_ns <= LATE_NS {
+                observe(&intervals, counts);
             }
             self.history.push(&intervals);
             self.closed = true;
             self.interval_end_ns = self.interval_end_ns.saturating_add(INTERVAL_NS);
+        }
+        self.stay_silent(now_ns);
+    }
+
+    /// Ends the further intervals at once: a call may be idle for years.
+    fn stay_silent(&mut self, now_ns: u64) {
+        let Some(since_ns) = now_ns.checked_sub(self.interval_end_ns) else {
+            return;
+        };
+        let ended = since_ns / INTERVAL_NS + 1;
+        self.sides.iter_mut().for_each(SideRecord::stay_silent);
+        self.history.push_silent(ended);
+        let passed_ns = ended.saturating_mul(INTERVAL_NS);
+        self.interval_end_ns = self.interval_end_ns.saturating_add(passed_ns);
+    }
+
+    /// Counts what has not been counted yet: the call, or its measuring, ends. A short call has no whole interval, and a bad
+    /// one often ends because it is bad.
+    pub fn finish(&mut self, now_ns: u64, counts: &mut Counts) {
+        self.close(now_ns, counts);
+        let elapsed_ns = (now_ns + INTERVAL_NS).saturating_sub(self.interval_end_ns);
+        if elapsed_ns >= FIRST_LOOK_NS {
+            let seconds = elapsed_ns as f32 / 1e9;
+            let intervals = self.sides.each_ref().map(|side| side.so_far(seconds));
+            observe(&intervals, counts);
         }
     }
 
@@ -168,14 +193,16 @@ impl Call {
         let mut closed = self.clone();
         closed.close(now_ns, &mut Counts::default());
         let began_ns = closed.interval_end_ns.saturating_sub(INTERVAL_NS);
-        let elapsed_ns = now_ns.saturating_sub(began_ns).max(FIRST_LOOK_NS);
-        let seconds = elapsed_ns as f32 / 1e9;
+        let elapsed_ns = now_ns.saturating_sub(began_ns);
+        let elapsed_s = elapsed_ns as f64 / 1e9;
+        let seconds = elapsed_ns.max(FIRST_LOOK_NS) as f32 / 1e9;
         let [client, peer] = &closed.sides;
         let streams = client.streams(Side::Client, now_ns, seconds);
         let streams = streams.chain(peer.streams(Side::Peer, now_ns, seconds));
-        let mut history = closed.history.report();
+        let mut history = closed.history.report(elapsed_s);
         if history.steps.is_empty() {
             history.steps.push(*latest);
+            (history.last_step_s, history.age_s) = (elapsed_s, 0.0);
         }
         Details {
             streams: streams.collect(),
@@ -188,6 +215,12 @@ impl Call {
     pub fn summary(&self) -> Summary {
         let [client, peer] = &self.sides;
         Summary::new([client.summary(), peer.summary()])
+    }
+}
+
+fn observe(intervals: &[Interval; 2], counts: &mut Counts) {
+    for (side, interval) in Side::ALL.into_iter().zip(intervals) {
+        SideRecord::observe(interval, counts.side_mut(side));
     }
 }
 

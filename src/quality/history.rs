@@ -29,10 +29,26 @@ impl Default for History {
 
 impl History {
     pub fn push(&mut self, interval: &[Interval; 2]) {
-        for (means, interval) in self.gathering.iter_mut().zip(interval) {
-            means.add(interval);
+        self.gather(interval, 1);
+    }
+
+    /// As many intervals in which nothing came, in a time that grows with the logarithm of their number.
+    pub fn push_silent(&mut self, count: u64) {
+        let mut left = count;
+        while left > 0 {
+            let room = self.intervals.saturating_sub(self.gathered).max(1);
+            let fit = u32::try_from(left).map_or(room, |left| left.min(room));
+            self.gather(&[Interval::SILENT; 2], fit);
+            left -= u64::from(fit);
         }
-        self.gathered += 1;
+    }
+
+    /// `count`: at most as many as the step under way has room for.
+    fn gather(&mut self, interval: &[Interval; 2], count: u32) {
+        for (means, interval) in self.gathering.iter_mut().zip(interval) {
+            means.add(interval, count);
+        }
+        self.gathered = self.gathered.saturating_add(count);
         if self.gathered < self.intervals {
             return;
         }
@@ -60,7 +76,7 @@ impl History {
             self.steps[at] = Side::ALL.map(|side| {
                 let mut means = Means::default();
                 for step in pair {
-                    means.add(&step[side.index()].interval());
+                    means.add(&step[side.index()].interval(), 1);
                 }
                 Step::of(&means.interval())
             });
@@ -69,15 +85,19 @@ impl History {
         self.intervals = self.intervals.saturating_mul(2);
     }
 
-    /// The step under way is the last one, as far as it has come.
-    pub fn report(&self) -> HistoryReport {
+    /// The step under way is the last one, as far as it has come. `age_s`: since the last interval's end.
+    pub fn report(&self, age_s: f64) -> HistoryReport {
         let steps = self.steps.iter();
         let mut steps: Vec<_> = steps.map(|step| step.map(|side| side.interval())).collect();
         if self.gathered > 0 {
             steps.push(self.gathering.map(|means| means.interval()));
         }
+        let seconds = |intervals: u32| f64::from(intervals) * INTERVAL_NS as f64 / 1e9;
+        let last = Some(self.gathered).filter(|gathered| *gathered > 0);
         HistoryReport {
-            step_s: f64::from(self.intervals) * INTERVAL_NS as f64 / 1e9,
+            step_s: seconds(self.intervals),
+            last_step_s: seconds(last.unwrap_or(self.intervals)),
+            age_s,
             steps,
         }
     }
@@ -91,7 +111,8 @@ struct Means {
 }
 
 impl Means {
-    fn add(&mut self, interval: &Interval) {
+    /// As many intervals of the same values.
+    fn add(&mut self, interval: &Interval, times: u32) {
         let values = [
             interval.loss_ratio,
             interval.jitter_ms,
@@ -99,8 +120,8 @@ impl Means {
             interval.bits_per_s,
         ];
         for ((sum, count), value) in self.sums.iter_mut().zip(&mut self.counts).zip(values) {
-            *sum += value.unwrap_or(0.0);
-            *count += u32::from(value.is_some());
+            *sum += value.unwrap_or(0.0) * times as f32;
+            *count = count.saturating_add(u32::from(value.is_some()) * times);
         }
     }
 
@@ -217,13 +238,12 @@ mod tests {
         let mut history = History::default();
         for count in 1..=5000_u32 {
             history.push(&interval(Some(1000.0)));
-            let report = history.report();
+            let report = history.report(0.0);
             assert!(report.steps.len() <= STEPS_MAX, "{count}");
-            let (covered, whole) = (
-                report.steps.len() as f64 * report.step_s,
-                f64::from(count) * 10.0,
-            );
-            assert!((whole..whole + report.step_s).contains(&covered), "{count}");
+            let before = (report.steps.len() - 1) as f64 * report.step_s;
+            let covered = before + report.last_step_s;
+            assert_eq!(covered, f64::from(count) * 10.0, "{count}");
+            assert!((10.0..=report.step_s).contains(&report.last_step_s));
             assert!(
                 report
                     .steps
@@ -238,8 +258,38 @@ mod tests {
             );
         }
         // 60 steps of 10 s fold at 600 s, those of 20 s at 1200 s, and so on.
-        assert_eq!(history.report().step_s, 10.0 * 128.0);
+        assert_eq!(history.report(0.0).step_s, 10.0 * 128.0);
         assert!(history.steps.capacity() <= STEPS_MAX);
+    }
+
+    #[test]
+    fn silent_intervals_at_once_are_those_one_after_the_other() {
+        for count in (0..200).chain([599, 600, 601, 2000, 5000]) {
+            for before in [0, 1, 59, 61, 150] {
+                let mut at_once = History::default();
+                (0..before).for_each(|_| at_once.push(&interval(Some(1000.0))));
+                let mut one_by_one = at_once.clone();
+                at_once.push_silent(count);
+                (0..count).for_each(|_| one_by_one.push(&[Interval::SILENT; 2]));
+                assert_eq!(
+                    at_once.report(0.0),
+                    one_by_one.report(0.0),
+                    "{before} {count}"
+                );
+                let [at_once, one_by_one] = [at_once, one_by_one].map(|mut history| {
+                    history.push(&interval(Some(500.0)));
+                    history.report(0.0)
+                });
+                assert_eq!(at_once, one_by_one, "{before} {count}, and one more");
+            }
+        }
+    }
+
+    #[test]
+    fn as_many_silent_intervals_as_there_can_be_end_soon() {
+        let mut history = History::default();
+        history.push_silent(u64::MAX / INTERVAL_NS);
+        assert!(history.report(0.0).steps.len() <= STEPS_MAX);
     }
 
     #[test]
@@ -249,7 +299,7 @@ mod tests {
             let bits = [Some(1000.0), Some(3000.0), None, Some(500.0), None, None];
             history.push(&interval(bits[count % 6]));
         }
-        let report = history.report();
+        let report = history.report(0.0);
         assert_eq!((report.step_s, report.steps.len()), (20.0, 30));
         for steps in report.steps.chunks(3) {
             assert!(is_near(steps[0][0].bits_per_s, 2000.0));

@@ -18,10 +18,15 @@ pub enum RoundTripFrom {
     Rtcp,
 }
 
+/// Of fewer packets, one that is lost would be a bad call: muted audio sends two or three a second.
+pub(super) const EXPECTED_MIN: u32 = 20;
+
 /// One interval, or a step of the history.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Interval {
     pub loss_ratio: Option<f32>,
+    /// The packets that `loss_ratio` is of; 0 in a step of the history.
+    pub(super) expected: u32,
     pub jitter_ms: Option<f32>,
     pub round_trip_ms: Option<f32>,
     pub round_trip_from: Option<RoundTripFrom>,
@@ -33,12 +38,18 @@ impl Interval {
     /// In which nothing came.
     pub(super) const SILENT: Self = Self {
         loss_ratio: None,
+        expected: 0,
         jitter_ms: None,
         round_trip_ms: None,
         round_trip_from: None,
         bits_per_s: Some(0.0),
         packets_per_s: Some(0.0),
     };
+
+    /// The loss that a call is judged by: `None` where a single packet would weigh too much.
+    pub(super) fn weighty_loss(&self) -> Option<f32> {
+        self.loss_ratio.filter(|_| self.expected >= EXPECTED_MIN)
+    }
 }
 
 /// RTP packets since the start.
@@ -90,10 +101,14 @@ pub struct StreamReport {
     pub idle_s: f64,
 }
 
-/// The whole call in steps of the same length, oldest first; client's side and peer's.
+/// The whole call in steps of the same length, oldest first; client's side and peer's. The last one may still be shorter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HistoryReport {
     pub step_s: f64,
+    /// What the last step covers.
+    pub last_step_s: f64,
+    /// Since the last step's end: the interval under way is in none.
+    pub age_s: f64,
     pub steps: Vec<[Interval; 2]>,
 }
 

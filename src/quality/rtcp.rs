@@ -29,11 +29,14 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Looks at one datagram of RTCP; tells of each round trip between the relay and `from`, in nanoseconds.
-    pub fn see(&mut self, from: Side, bytes: &[u8], now_ns: u64, mut tell: impl FnMut(u64)) {
+    /// Looks at one datagram of RTCP; tells the round trip between the relay and `from`, in nanoseconds.
+    ///
+    /// One for each datagram, however many blocks it has: they have come by the same way at the same time.
+    pub fn see(&mut self, from: Side, bytes: &[u8], now_ns: u64) -> Option<u64> {
         if !is_readable(bytes) {
-            return;
+            return None;
         }
+        let mut told = None;
         for (kind, packet) in packets(bytes) {
             let blocks = match kind {
                 SENDER_REPORT => {
@@ -45,12 +48,10 @@ impl Reports {
             };
             let count = usize::from(packet.first().map_or(0, |first| first & 0x1f));
             let blocks = blocks.unwrap_or_default().chunks_exact(BLOCK_LEN);
-            for block in blocks.take(count) {
-                self.round_trip(from, block, now_ns)
-                    .into_iter()
-                    .for_each(&mut tell);
-            }
+            let mut blocks = blocks.take(count);
+            told = told.or_else(|| blocks.find_map(|block| self.round_trip(from, block, now_ns)));
         }
+        told
     }
 
     fn remember(&mut self, from: Side, packet: &[u8], now_ns: u64) {
@@ -137,7 +138,6 @@ mod tests {
     use super::*;
 
     const MS: u64 = 1_000_000;
-    const NONE: [u64; 0] = [];
 
     fn sender_report(name: u32) -> Vec<u8> {
         let mut bytes = vec![0x80, 200, 0, 6];
@@ -155,57 +155,44 @@ mod tests {
         bytes
     }
 
-    fn see(reports: &mut Reports, from: Side, bytes: &[u8], now_ns: u64) -> Vec<u64> {
-        let mut told = Vec::new();
-        reports.see(from, bytes, now_ns, |ns| told.push(ns));
-        told
-    }
-
     /// RFC 3550 §6.4.1: A - LSR - DLSR, with the relay in the sender's place.
     #[test]
     fn a_report_on_a_report_tells_the_round_trip_behind_the_relay() {
         let mut reports = Reports::default();
         assert_eq!(
-            see(&mut reports, Side::Client, &sender_report(77), 1000 * MS),
-            NONE
+            reports.see(Side::Client, &sender_report(77), 1000 * MS),
+            None
         );
         // Half a second at the peer, and 30 ms on the way.
         let back = receiver_report(77, 1 << 15);
-        assert_eq!(see(&mut reports, Side::Peer, &back, 1530 * MS), [30 * MS]);
-        assert_eq!(
-            see(&mut reports, Side::Client, &back, 1530 * MS),
-            NONE,
-            "its own"
-        );
+        assert_eq!(reports.see(Side::Peer, &back, 1530 * MS), Some(30 * MS));
+        assert_eq!(reports.see(Side::Client, &back, 1530 * MS), None, "its own");
         // In a compound, behind a sender report of the peer.
         let compound = [sender_report(78), receiver_report(77, 1 << 15)].concat();
+        assert_eq!(reports.see(Side::Peer, &compound, 1540 * MS), Some(40 * MS));
         assert_eq!(
-            see(&mut reports, Side::Peer, &compound, 1540 * MS),
-            [40 * MS]
+            reports.see(Side::Client, &receiver_report(78, 0), 1545 * MS),
+            Some(5 * MS)
         );
-        assert_eq!(
-            see(
-                &mut reports,
-                Side::Client,
-                &receiver_report(78, 0),
-                1545 * MS
-            ),
-            [5 * MS]
-        );
+    }
+
+    #[test]
+    fn a_datagram_tells_one_round_trip_however_often_it_names_the_report() {
+        let mut reports = Reports::default();
+        reports.see(Side::Client, &sender_report(77), 1000 * MS);
+        let many = receiver_report(77, 1 << 15).repeat(PACKETS_MAX);
+        assert_eq!(reports.see(Side::Peer, &many, 1530 * MS), Some(30 * MS));
+        let later = [receiver_report(5, 0), receiver_report(77, 1 << 15)].concat();
+        assert_eq!(reports.see(Side::Peer, &later, 1540 * MS), Some(40 * MS));
     }
 
     #[test]
     fn what_names_no_report_or_says_more_than_has_passed_is_no_round_trip() {
         let mut reports = Reports::default();
-        see(&mut reports, Side::Client, &sender_report(77), 1000 * MS);
+        reports.see(Side::Client, &sender_report(77), 1000 * MS);
         for (name, delay) in [(78, 0), (0, 0), (77, 1 << 16)] {
-            let told = see(
-                &mut reports,
-                Side::Peer,
-                &receiver_report(name, delay),
-                1500 * MS,
-            );
-            assert_eq!(told, NONE, "{name} {delay}");
+            let told = reports.see(Side::Peer, &receiver_report(name, delay), 1500 * MS);
+            assert_eq!(told, None, "{name} {delay}");
         }
     }
 
@@ -229,30 +216,26 @@ mod tests {
             (&[0; 13][..], false),
         ] {
             let mut reports = Reports::default();
-            see(
-                &mut reports,
-                Side::Client,
-                &with(sender_report(77), trailer),
-                0,
-            );
+            reports.see(Side::Client, &with(sender_report(77), trailer), 0);
             let back = with(receiver_report(77, 0), trailer);
-            let told = see(&mut reports, Side::Peer, &back, 7 * MS);
-            assert_eq!(told == [7 * MS], is_read, "{trailer:?}");
+            let told = reports.see(Side::Peer, &back, 7 * MS);
+            assert_eq!(told == Some(7 * MS), is_read, "{trailer:?}");
         }
     }
 
     #[test]
     fn cut_and_broken_compounds_are_not_read() {
-        let mut reports = Reports::default();
         let whole = [sender_report(77), receiver_report(1, 2)].concat();
-        for len in 0..whole.len() {
-            see(&mut reports, Side::Client, &whole[..len], 0);
-            // The first packet alone is a whole compound, or one with a trailer.
-            let is_whole = len == 28 || len == 28 + 20;
-            assert_eq!(reports.sent.is_empty(), !is_whole && len < 28, "{len}");
+        for len in 0..=whole.len() {
+            let mut reports = Reports::default();
+            reports.see(Side::Client, &whole[..len], 0);
+            // The first packet alone is a whole compound, or one with a trailer; so are both.
+            let is_whole = matches!(len, 28 | 48 | 60);
+            assert_eq!(!reports.sent.is_empty(), is_whole, "{len}");
         }
+        let mut reports = Reports::default();
         for n in 0..100 {
-            see(&mut reports, Side::Client, &sender_report(n), 0);
+            reports.see(Side::Client, &sender_report(n), 0);
         }
         assert_eq!(reports.sent.len(), REPORTS_MAX);
     }

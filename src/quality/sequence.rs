@@ -38,6 +38,8 @@ pub struct Sequence {
     awaited: Option<u16>,
     /// Numbers from the first one of this run to `highest`.
     run: u32,
+    /// Of this run, the number after the last gap: all from there on have come. 1 is the first number.
+    whole_since: u32,
     pub reordered: u32,
     pub duplicates: u32,
     pub restarts: u32,
@@ -53,6 +55,7 @@ impl Sequence {
             highest: first,
             awaited: None,
             run: 1,
+            whole_since: 1,
             reordered: 0,
             duplicates: 0,
             restarts: 0,
@@ -100,12 +103,15 @@ impl Sequence {
         self.expected += u64::from(by);
         self.received += 1;
         self.run = self.run.saturating_add(u32::from(by));
+        if by > 1 {
+            self.whole_since = self.run;
+        }
         Arrival::Next
     }
 
     fn fall_in(&mut self, behind: u16) -> Arrival {
         if behind >= WINDOW {
-            return self.fall_in_blindly();
+            return self.fall_in_blindly(behind);
         }
         let bit = 1 << behind;
         if self.window & bit != 0 {
@@ -114,14 +120,16 @@ impl Sequence {
         self.window |= bit;
         // From before the first one that came.
         let before = (u32::from(behind) + 1).saturating_sub(self.run);
-        self.run += before;
+        self.run = self.run.saturating_add(before);
+        self.whole_since = self.whole_since.saturating_add(before);
         self.expected += u64::from(before);
         self.late()
     }
 
-    /// Whether it had come is not known any more: it is a late one if something is missing.
-    fn fall_in_blindly(&mut self) -> Arrival {
-        if self.lost() == 0 {
+    /// Whether it had come is not known any more: it is a late one if something is missing that is as old.
+    fn fall_in_blindly(&mut self, behind: u16) -> Arrival {
+        let has_come = u32::from(behind) <= self.run.saturating_sub(self.whole_since);
+        if has_come || self.lost() == 0 {
             return self.duplicate();
         }
         self.late()
@@ -146,7 +154,7 @@ impl Sequence {
         self.expected += 2;
         self.received += 2;
         self.awaited = None;
-        self.run = 2;
+        (self.run, self.whole_since) = (2, 1);
         self.restarts = self.restarts.saturating_add(1);
         Arrival::Restart
     }
@@ -222,6 +230,24 @@ mod tests {
         }
         assert_eq!(sequence.receive(10, || false), Arrival::Duplicate);
         assert_eq!(told(&sequence), [500, 0, 2, 1, 0]);
+    }
+
+    #[test]
+    fn an_old_duplicate_of_what_came_after_the_last_gap_takes_no_loss_back() {
+        let mut sequence = after((0..10).chain(12..1500));
+        for number in [480, 900, 1300] {
+            let arrival = sequence.receive(number, || false);
+            assert_eq!(arrival, Arrival::Duplicate, "{number}");
+        }
+        assert_eq!(sequence.lost(), 2);
+        let mut sequence = after((0..10).chain(12..500));
+        assert_eq!(sequence.receive(12, || false), Arrival::Duplicate);
+        assert_eq!(sequence.receive(11, || false), Arrival::Late);
+        // The gap between a packet that came before the first one and that one.
+        let mut sequence = after([100, 97].into_iter().chain(101..400));
+        assert_eq!(sequence.receive(100, || false), Arrival::Duplicate);
+        assert_eq!(sequence.receive(99, || false), Arrival::Late);
+        assert_eq!(sequence.lost(), 1);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! One side of a call: its streams, what they add up to, and its round trips.
 //!
 //! An SSRC becomes a stream with its second packet, so that a flood of made-up ones finds no room; at most [`STREAMS_MAX`],
-//! of which the longest idle one makes room for the next. What it had counted stays in the side's sums.
+//! of which the longest idle one makes room for the next. What it had counted stays in the side's sums. A live stream makes
+//! room for none: what comes beyond that is counted by kind, and measured no further.
 
 use super::packet::Rtp;
 use super::report::{Interval, RoundTripFrom, SideReport, SideSummary, StreamReport, Totals};
@@ -10,6 +11,10 @@ use super::{Kind, Side, SideCounts, millis};
 use crate::addr::PeerAddr;
 
 pub const STREAMS_MAX: usize = 16;
+
+/// A stream that was heard within this time is live. If live ones made room, 17 of them would displace each other in turn, and
+/// none would be measured.
+const IDLE_NS: u64 = 1_000_000_000;
 
 /// SSRCs that have sent one packet.
 const CANDIDATES: usize = 6;
@@ -59,6 +64,7 @@ struct Mark {
     lost: u64,
 }
 
+/// Made-up RTCP may tell any number of them: the sums stop at their ends.
 #[derive(Clone, Copy, Debug, Default)]
 struct RoundTrips {
     sum_ns: u64,
@@ -67,8 +73,13 @@ struct RoundTrips {
 
 impl RoundTrips {
     fn add(&mut self, ns: u64) {
-        self.sum_ns += ns;
-        self.count += 1;
+        self.sum_ns = self.sum_ns.saturating_add(ns);
+        self.count = self.count.saturating_add(1);
+    }
+
+    fn add_all(&mut self, other: Self) {
+        self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
+        self.count = self.count.saturating_add(other.count);
     }
 
     fn mean_ms(self) -> Option<f32> {
@@ -88,8 +99,7 @@ impl Whole {
         self.jitter.sum_ns += jitter.sum_ns;
         self.jitter.samples += jitter.samples;
         let round_trips = if stun.count > 0 { stun } else { rtcp };
-        self.round_trips.sum_ns += round_trips.sum_ns;
-        self.round_trips.count += round_trips.count;
+        self.round_trips.add_all(round_trips);
     }
 }
 
@@ -147,7 +157,7 @@ impl SideRecord {
             return None;
         };
         let len = usize::from(first.len);
-        Some(self.make_room(Stream::new(first.sequence, len, rtp, now_ns, peer)))
+        self.make_room(Stream::new(first.sequence, len, rtp, now_ns, peer), now_ns)
     }
 
     fn nominate(&mut self, candidate: Candidate) {
@@ -160,20 +170,22 @@ impl SideRecord {
         }
     }
 
-    fn make_room(&mut self, stream: Stream) -> usize {
+    /// `None` where all are live.
+    fn make_room(&mut self, stream: Stream, now_ns: u64) -> Option<usize> {
         if self.streams.len() < STREAMS_MAX {
             self.streams.reserve_exact(1);
             self.streams.push(stream);
-            return self.streams.len() - 1;
+            return Some(self.streams.len() - 1);
         }
         let all = self.streams.iter_mut().enumerate();
-        let Some((at, idle)) = all.min_by_key(|(_, stream)| stream.last_ns) else {
-            return 0;
-        };
+        let (at, idle) = all.min_by_key(|(_, stream)| stream.last_ns)?;
+        if now_ns.saturating_sub(idle.last_ns) < IDLE_NS {
+            return None;
+        }
         self.gone.add(idle.totals());
         self.forgotten = self.forgotten.saturating_add(1);
         *idle = stream;
-        at
+        Some(at)
     }
 
     pub fn add_round_trip(&mut self, from: RoundTripFrom, ns: u64) {
@@ -209,11 +221,11 @@ impl SideRecord {
         let rtcp = self.rtcp.mean_ms().map(|ms| (ms, RoundTripFrom::Rtcp));
         let round_trip = stun.or(rtcp);
         let packets = self.packets[Kind::Rtp.index()] - self.mark.packets;
+        let expected = totals.expected.saturating_sub(self.mark.expected);
+        let lost = totals.lost.saturating_sub(self.mark.lost);
         Interval {
-            loss_ratio: loss_ratio(
-                totals.expected.saturating_sub(self.mark.expected),
-                totals.lost.saturating_sub(self.mark.lost),
-            ),
+            loss_ratio: loss_ratio(expected, lost),
+            expected: u32::try_from(expected).unwrap_or(u32::MAX),
             jitter_ms: self.jitter().mean_ms(),
             round_trip_ms: round_trip.map(|(ms, _)| ms),
             round_trip_from: round_trip.map(|(_, from)| from),
@@ -242,7 +254,7 @@ impl SideRecord {
     /// Counts an interval for the metrics.
     pub fn observe(interval: &Interval, counts: &mut SideCounts) {
         let pairs = [
-            (&mut counts.loss_ratio, interval.loss_ratio),
+            (&mut counts.loss_ratio, interval.weighty_loss()),
             (&mut counts.jitter, interval.jitter_ms.map(|ms| ms / 1e3)),
             (
                 &mut counts.round_trip,
@@ -254,10 +266,9 @@ impl SideRecord {
         }
     }
 
-    /// Ends a further interval after a silent one.
-    pub fn stay_silent(&mut self) -> Interval {
+    /// Ends further intervals after a silent one.
+    pub fn stay_silent(&mut self) {
         self.latest = Interval::SILENT;
-        self.latest
     }
 
     /// The last interval that was closed.

@@ -52,7 +52,7 @@ pub fn trouble(sides: &[Interval; 2]) -> Trouble {
     let mut worst = Trouble::default();
     for (side, interval) in Side::ALL.into_iter().zip(sides) {
         for (cause, thresholds, value) in [
-            (Cause::Loss, &LOSS, interval.loss_ratio),
+            (Cause::Loss, &LOSS, interval.weighty_loss()),
             (Cause::Jitter, &JITTER, interval.jitter_ms),
             (Cause::RoundTrip, &ROUND_TRIP, interval.round_trip_ms),
         ] {
@@ -70,6 +70,7 @@ pub fn trouble(sides: &[Interval; 2]) -> Trouble {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::EXPECTED_MIN;
     use super::*;
 
     #[test]
@@ -97,6 +98,10 @@ mod tests {
         sides[0].jitter_ms = Some(50.0);
         sides[0].round_trip_ms = Some(20.0);
         sides[1].loss_ratio = Some(0.04);
+        sides[1].expected = EXPECTED_MIN - 1;
+        let found = trouble(&sides);
+        assert_eq!(found.worst, Some((Side::Client, Cause::Jitter)));
+        sides[1].expected = EXPECTED_MIN;
         let found = trouble(&sides);
         assert_eq!(found.worst, Some((Side::Peer, Cause::Loss)));
         assert_eq!(found.score, 51);

@@ -172,13 +172,17 @@ impl Server {
         for family in [Family::V4, Family::V6] {
             self.close_relay(slot, family, now_ns);
         }
-        let Some(allocation) = self.table.remove(slot) else {
+        let Some(mut allocation) = self.table.remove(slot) else {
             return;
         };
         self.shared.quotas.release(&allocation.user);
         let transport = allocation.client.five_tuple.transport;
         self.counters
             .count_end(reason, transport, allocation.traffic);
+        let quality = allocation.quality.take().map(|mut call| {
+            call.finish(now_ns, &mut self.counters.quality);
+            call.summary()
+        });
         let duration_ns = now_ns.saturating_sub(allocation.started_ns);
         let five_tuple = allocation.client.five_tuple;
         self.outputs
@@ -194,7 +198,7 @@ impl Server {
                 to_client_bytes: allocation.traffic.to_client_bytes,
                 duration: Duration::from_nanos(duration_ns),
                 reason,
-                quality: allocation.quality.map(|call| call.summary()),
+                quality,
             })));
         self.tidy_timers();
     }

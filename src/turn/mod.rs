@@ -120,9 +120,12 @@ impl Server {
         self.offer = Offer::of(&settings);
         self.settings = settings;
         if !self.settings.call_quality {
-            self.table
-                .iter_mut()
-                .for_each(|allocation| allocation.quality = None);
+            let (now_ns, counts) = (self.latest_ns, &mut self.counters.quality);
+            for allocation in self.table.iter_mut() {
+                if let Some(mut call) = allocation.quality.take() {
+                    call.finish(now_ns, counts);
+                }
+            }
         }
         self.rejudge();
     }

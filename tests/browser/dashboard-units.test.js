@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { age, bits, bytes, count, digits, duration, milliseconds, percent, shown } from '../../src/admin/dashboard/js/format.mjs';
 import { History, Live, POINTS_MAX } from '../../src/admin/dashboard/js/samples.mjs';
-import { niceStep, timeTicks, valueAxis } from '../../src/admin/dashboard/js/scale.mjs';
+import { nearestPoint, niceStep, plotStart, pointEnd, pointPlace, timeTicks, valueAxis } from '../../src/admin/dashboard/js/scale.mjs';
 
 const plain = (text) => text.replaceAll('\u00a0', ' ');
 
@@ -85,4 +85,18 @@ test('the history moves on by samples, keeps as many points as it may, and is as
   history.add(live.add(stats(3)), 1e9 + 3);
   history.add(live.add(stats(1)), 1e9 + 9);
   assert.equal(history.wanted, true, 'another process');
+});
+
+test('points stand at the ends of their steps, of which the last one may be shorter', () => {
+  const whole = { end: 1000, step: 10, count: 5 };
+  assert.deepEqual([0, 1, 4].map((index) => pointEnd(whole, index)), [960, 970, 1000]);
+  assert.deepEqual([plotStart(whole), pointPlace(whole, 0), pointPlace(whole, 4)], [950, 0.2, 1]);
+  const partial = { ...whole, lastStep: 2 };
+  assert.deepEqual([0, 3, 4].map((index) => pointEnd(partial, index)), [968, 998, 1000]);
+  assert.equal(plotStart(partial), 958);
+  for (const points of [whole, partial]) {
+    for (let index = 0; index < points.count; index += 1) assert.equal(nearestPoint(points, pointPlace(points, index)), index);
+    assert.deepEqual([nearestPoint(points, -1), nearestPoint(points, 2)], [0, 4]);
+  }
+  assert.deepEqual([plotStart({ end: 9, step: 10, count: 0 }), pointPlace({ end: 9, step: 10, lastStep: 0, count: 1 }, 0)], [9, 1]);
 });

@@ -86,6 +86,8 @@ fn history(history: &HistoryReport) -> QualityHistory {
     };
     QualityHistory {
         step_s: history.step_s,
+        last_step_s: history.last_step_s,
+        age_s: history.age_s,
         client: series(Side::Client),
         peer: series(Side::Peer),
     }

@@ -46,6 +46,56 @@ fn the_longest_idle_stream_makes_room_and_its_sums_stay() {
     assert_eq!(details.streams_forgotten, 4);
 }
 
+/// A large conference: what finds no room must not cost the others their measure.
+#[test]
+fn more_live_streams_than_there_is_room_for_leave_the_measured_ones_as_they_are() {
+    let mut relay = Relay::default();
+    for n in 0..3000_u64 {
+        for ssrc in (0..20_u32).filter(|ssrc| (n + u64::from(*ssrc)) % 20 != 19) {
+            let at_ns = (n * 20 + u64::from(ssrc)) * MS;
+            relay.pass(Side::Peer, at_ns, &audio(ssrc, n).bytes());
+        }
+    }
+    let report = relay.report(60 * S);
+    let side = report.side(Side::Peer);
+    assert!(is_near(side.interval.loss_ratio, 0.05, 1e-3), "{side:?}");
+    assert!(is_near(side.interval.jitter_ms, 0.0, 0.01), "{side:?}");
+    assert_eq!(side.packets(Kind::Rtp), 3000 * 19);
+    assert_eq!(side.interval.packets_per_s, Some(20.0 * 47.5));
+    let details = report.details.expect("asked for");
+    assert_eq!((details.streams.len(), details.streams_forgotten), (16, 0));
+    for stream in &details.streams {
+        assert!(stream.totals.expected > 2900, "{stream:?}");
+        assert_eq!(stream.clock_rate_hz, Some(48_000), "{stream:?}");
+    }
+}
+
+/// With a second packet each, which is what makes a stream.
+#[test]
+fn made_up_streams_that_come_in_pairs_displace_no_live_one() {
+    let mut relay = Relay::default();
+    for n in 0..1000_u64 {
+        for ssrc in 1..=3 {
+            relay.pass(Side::Client, n * 20 * MS, &audio(ssrc, n).bytes());
+        }
+        // Who comes first has the room.
+        for made_up in (0..20_u32).filter(|_| n > 5) {
+            let ssrc = 1000 + 20 * n as u32 + made_up;
+            for second in 0..2 {
+                relay.pass(Side::Client, n * 20 * MS, &audio(ssrc, second).bytes());
+            }
+        }
+    }
+    let streams = relay.streams(20 * S);
+    assert_eq!(streams.len(), 16);
+    for ssrc in 1..=3 {
+        let stream = streams.iter().find(|stream| stream.ssrc == ssrc);
+        let stream = stream.expect("it was there first");
+        let Totals { expected, lost, .. } = stream.totals;
+        assert!((expected > 990, lost) == (true, 0), "{stream:?}");
+    }
+}
+
 /// Several begin at once, packet by packet in turn.
 #[test]
 fn streams_that_begin_together_are_all_found() {

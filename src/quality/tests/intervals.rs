@@ -78,6 +78,58 @@ fn a_stream_that_falls_silent_shows_no_old_rate_although_no_packet_ends_its_inte
 }
 
 #[test]
+fn the_last_step_of_a_history_says_what_it_covers_and_how_old_it_is() {
+    let mut relay = Relay::default();
+    for n in 0..65_000 {
+        relay.pass(Side::Client, n * 20 * MS, &audio(7, n).bytes());
+    }
+    let history = |relay: &Relay, at_ns: u64| {
+        let history = relay.report(at_ns).details.expect("asked for").history;
+        let before = (history.steps.len() - 1) as f64 * history.step_s;
+        let whole = before + history.last_step_s + history.age_s;
+        assert!((whole - at_ns as f64 / 1e9).abs() < 1e-6, "{whole}");
+        [history.step_s, history.last_step_s, history.age_s]
+    };
+    // 130 intervals: 32 steps of four, and half a one.
+    assert_eq!(history(&relay, 1303 * S), [40.0, 20.0, 3.0]);
+    assert_eq!(history(&relay, 1320 * S), [40.0, 40.0, 0.0]);
+    let mut relay = Relay::default();
+    for n in 0..10 {
+        relay.pass(Side::Client, n * 20 * MS, &audio(7, n).bytes());
+    }
+    assert_eq!(history(&relay, 4 * S), [10.0, 4.0, 0.0], "under way");
+    assert_eq!(history(&relay, 14 * S), [10.0, 10.0, 4.0]);
+}
+
+/// Whether it is looked at each interval, or for the first time after all of them.
+#[test]
+fn a_call_that_is_idle_for_long_is_shown_as_if_it_had_been_watched() {
+    let idle = || {
+        let mut relay = Relay::default();
+        for n in 0..750 {
+            relay.pass(Side::Client, n * 20 * MS, &audio(7, n).bytes());
+        }
+        relay
+    };
+    let mut watched = idle();
+    let call = watched.call.as_mut().expect("something was measured");
+    for interval in 2..=5 * 360 {
+        let now_ns = START_NS + interval * 10 * S + 3 * S;
+        call.finish(now_ns, &mut watched.counts);
+    }
+    let at_ns = 5 * 3600 * S + 3 * S;
+    assert_eq!(watched.report(at_ns), idle().report(at_ns));
+
+    let year_ns = 365 * 24 * 3600 * S;
+    let mut relay = idle();
+    let history = relay.report(year_ns).details.expect("asked for").history;
+    assert!((30..=60).contains(&history.steps.len()), "{history:?}");
+    relay.pass(Side::Client, year_ns, &audio(7, 750).bytes());
+    let interval = relay.interval(Side::Client, year_ns);
+    assert_eq!(interval.packets_per_s, Some(0.0));
+}
+
+#[test]
 fn trouble_follows_the_last_interval() {
     let mut relay = Relay::default();
     for n in 0..2000 {
@@ -103,6 +155,26 @@ fn trouble_follows_the_last_interval() {
 }
 
 #[test]
+fn the_loss_of_a_few_packets_is_shown_and_neither_judged_nor_observed() {
+    let mut relay = Relay::default();
+    for n in (0..31).filter(|n| *n != 10) {
+        relay.pass(Side::Client, n * S, &audio(7, n).bytes());
+    }
+    let report = relay.report(21 * S);
+    assert_eq!(report.side(Side::Client).totals.lost, 1);
+    let history = report.details.expect("asked for").history;
+    assert!(is_near(history.steps[1][0].loss_ratio, 0.1, 0.02));
+    let client = relay.counts.side(Side::Client);
+    assert_eq!(client.loss_ratio.count(), 0);
+    let mut relay = Relay::default();
+    for n in [0, 1, 3, 4] {
+        relay.pass(Side::Client, n * S, &audio(7, n).bytes());
+    }
+    assert_eq!(relay.interval(Side::Client, 5 * S).loss_ratio, Some(0.2));
+    assert_eq!(relay.trouble(5 * S), 0);
+}
+
+#[test]
 fn each_interval_of_each_side_is_one_observation() {
     let mut relay = Relay::default();
     for n in 0..1501 {
@@ -124,6 +196,48 @@ fn each_interval_of_each_side_is_one_observation() {
         (client.packets(Kind::Stun), peer.packets(Kind::Stun)),
         (15, 15)
     );
+}
+
+#[test]
+fn the_end_of_a_call_is_observed_with_the_interval_under_way() {
+    for (seconds, later_s, observed) in [
+        (0, 0, 0),
+        (4, 0, 1),
+        (9, 3, 1),
+        (23, 0, 3),
+        // The last interval under way is already silent.
+        (23, 10, 3),
+        (20, 0, 2),
+        // Ended a minute ago; one before that was noticed in time.
+        (15, 66, 1),
+        (15, 600, 1),
+    ] {
+        let mut relay = Relay::default();
+        for n in 0..=seconds * 50 {
+            relay.pass(Side::Client, n * 20 * MS, &audio(7, n).bytes());
+        }
+        let mut call = relay.call.take().expect("something was measured");
+        let now_ns = START_NS + (seconds + later_s) * S;
+        call.finish(now_ns, &mut relay.counts);
+        let client = relay.counts.side(Side::Client);
+        let count = client.loss_ratio.count();
+        assert_eq!(count, observed, "{seconds} s, {later_s} s later");
+        assert_eq!(relay.counts.side(Side::Peer).loss_ratio.count(), 0);
+    }
+}
+
+#[test]
+fn a_late_end_of_an_interval_is_not_taken_for_the_present() {
+    for (pause_s, observed) in [(45, 1), (200, 0)] {
+        let mut relay = Relay::default();
+        for n in 0..=400 {
+            relay.pass(Side::Client, n * 20 * MS, &audio(7, n).bytes());
+        }
+        let at_ns = (8 + pause_s) * S;
+        relay.pass(Side::Client, at_ns, &audio(7, 401).bytes());
+        let client = relay.counts.side(Side::Client);
+        assert_eq!(client.loss_ratio.count(), observed, "{pause_s}");
+    }
 }
 
 #[test]

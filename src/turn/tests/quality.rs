@@ -75,7 +75,14 @@ fn relayed_media_fills_the_side_that_it_comes_from() {
     assert_eq!(counts.side(Side::Client).packets(Kind::Rtp), 1700);
     assert_eq!(counts.side(Side::Peer).packets(Kind::Rtp), 1000);
 
+    // Two whole intervals, of which the second one ends with the call.
+    let observed = |world: &World| {
+        let counts = &world.server.counters().quality;
+        Side::ALL.map(|side| counts.side(side).loss_ratio.count())
+    };
+    assert_eq!(observed(&world), [1, 1]);
     client.refresh(&mut world, 0);
+    assert_eq!(observed(&world), [2, 2]);
     let end = world.ends().remove(0);
     let quality = end.quality.expect("measured");
     assert_eq!(quality.side(Side::Client).loss_ratio(), Some(0.15));
@@ -120,18 +127,21 @@ fn switching_it_off_drops_the_records_and_on_begins_anew() {
     let mut world = World::new();
     let mut client = world.allocated();
     client.bind(&mut world, 0x4000, PEER);
-    for n in 0..3 {
+    for n in 0..100 {
         client.channel_data(&mut world, 0x4000, &rtp(1, n));
+        world.pass(Duration::from_millis(20));
     }
     assert!(world.quality().is_some());
     world.reload(|settings| settings.call_quality = false);
     assert_eq!(world.quality(), None);
-    client.channel_data(&mut world, 0x4000, &rtp(1, 3));
+    client.channel_data(&mut world, 0x4000, &rtp(1, 100));
     assert_eq!(world.quality(), None);
     let counted = world.server.counters().quality;
-    assert_eq!(counted.side(Side::Client).packets(Kind::Rtp), 3);
+    assert_eq!(counted.side(Side::Client).packets(Kind::Rtp), 100);
+    let observed = counted.side(Side::Client).loss_ratio.count();
+    assert_eq!(observed, 1, "the interval under way");
     world.reload(|settings| settings.call_quality = true);
-    for n in 100..102 {
+    for n in 200..202 {
         client.channel_data(&mut world, 0x4000, &rtp(1, n));
     }
     let report = world.quality().expect("measured");

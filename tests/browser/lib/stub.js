@@ -164,7 +164,10 @@ function quality(id, round) {
 /** With what only one allocation's own page has. */
 function detail(row) {
   if (!row.quality) return row;
-  const points = 120;
+  const points = 60;
+  const sinceEnd = Math.min(4, row.age_s / 2);
+  const step = (row.age_s - sinceEnd) / (points - 0.5);
+  const lengths = { step_s: step, last_step_s: step / 2, age_s: sinceEnd };
   const series = (side, factor) => Array.from({ length: points }, (_, at) => (at < 2 ? null : factor * (0.8 + 0.4 * chance(row.id, at, side.bits_per_s))));
   const all = (side) => ({
     loss_ratio: series(side, side.loss_ratio), jitter_ms: series(side, side.jitter_ms), round_trip_ms: series(side, side.round_trip_ms), bits_per_s: series(side, side.bits_per_s),
@@ -177,7 +180,7 @@ function detail(row) {
     ...row,
     quality: {
       ...row.quality, streams: [stream('client', 0x1234abcd, 111, 48000), stream('client', 77, 96, 90000), stream('peer', 0xfeed, 111, 48000), stream('peer', 0xbeef, 102, null)],
-      streams_forgotten: 0, history: { step_s: row.age_s / points, client: all(row.quality.client), peer: all(row.quality.peer) },
+      streams_forgotten: 0, history: { ...lengths, client: all(row.quality.client), peer: all(row.quality.peer) },
     },
   };
 }

@@ -157,8 +157,10 @@ export class Call {
       const [side, name] = path.split('.');
       return history[side]?.[name] ?? [];
     };
+    // An older server says neither: then the last step is taken for a whole one that ends now.
+    const { step_s: step, last_step_s: lastStep = step, age_s: sinceEnd = 0 } = history;
     for (const { name, plot } of this.#plots) {
-      plot.update({ end: time, step: history.step_s, count: Math.max(values(`client.${name}`).length, values(`peer.${name}`).length), values });
+      plot.update({ end: time - sinceEnd, step, lastStep, count: Math.max(values(`client.${name}`).length, values(`peer.${name}`).length), values });
     }
   }
 }

@@ -3,7 +3,7 @@
 // The area is a slider to assistive technology: its value is the moment, its text what was measured then.
 import { el, setAttribute, setText, svg } from './dom.mjs';
 import { clock, hour, isNumber, shown, weekday } from './format.mjs';
-import { timeTicks, valueAxis } from './scale.mjs';
+import { nearestPoint, plotStart, pointEnd, pointPlace, timeTicks, valueAxis } from './scale.mjs';
 
 const MARGIN = { top: 14, right: 10, bottom: 20, left: 42 };
 const HEIGHT = 156;
@@ -30,7 +30,7 @@ export class Plot {
     new ResizeObserver(() => this.#draw()).observe(this.#parts.area);
   }
 
-  /** `values(name)` are the points, oldest first; the last one ends at `end`. */
+  /** `values(name)` are the points, oldest first; the last one ends at `end`, and may be shorter than `step`: `lastStep`. */
   update(data) {
     this.#data = data;
     if (this.#cursor !== null) this.#cursor = Math.min(this.#cursor, data.count - 1);
@@ -82,7 +82,7 @@ export class Plot {
     const { count } = this.#data;
     const { left, width } = this.#parts.area.getBoundingClientRect();
     const part = (event.clientX - left - MARGIN.left) / (width - MARGIN.left - MARGIN.right);
-    this.#move(count === 0 ? null : Math.max(0, Math.min(count - 1, Math.round(part * count) - 1)), true);
+    this.#move(count === 0 ? null : nearestPoint(this.#data, part), true);
   }
 
   #key(event) {
@@ -123,8 +123,7 @@ export class Plot {
 
   /** The moment at which a point's step ends. */
   #time(index) {
-    const { end, step, count } = this.#data;
-    return end - (count - 1 - index) * step;
+    return pointEnd(this.#data, index);
   }
 
   #value(name, index) {
@@ -154,7 +153,7 @@ export class Plot {
       for (const value of this.#data.values(name)) if (isNumber(value)) { measured = true; highest = Math.max(highest, value); }
     }
     const axis = valueAxis(kind, highest);
-    const x = (index) => (MARGIN.left + (index + 1) / Math.max(1, this.#data.count) * inner.width).toFixed(1);
+    const x = (index) => (MARGIN.left + pointPlace(this.#data, index) * inner.width).toFixed(1);
     const y = (value) => (MARGIN.top + (1 - Math.max(0, value) / axis.top) * inner.height).toFixed(1);
     for (const [name, value] of [['width', width], ['height', HEIGHT], ['viewBox', `0 0 ${width} ${HEIGHT}`]]) setAttribute(picture, name, value);
     picture.replaceChildren(
@@ -174,8 +173,8 @@ export class Plot {
   }
 
   #timeGrid(inner) {
-    const { end, step, count } = this.#data;
-    const start = end - count * step;
+    const { end } = this.#data;
+    const start = plotStart(this.#data);
     const zone = -60 * new Date(end * 1000).getTimezoneOffset();
     const time = timeTicks(start, end, Math.max(2, Math.floor(inner.width / X_TICK_PX)), zone);
     const label = (at) => (time.step < 60 ? clock(at) : time.step >= 43200 ? weekday(at) : hour(at));

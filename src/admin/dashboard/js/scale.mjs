@@ -30,3 +30,28 @@ export function timeTicks(start, end, wanted, zone = 0) {
   for (let at = Math.ceil((start + zone) / step) * step - zone; at <= end; at += step) ticks.push(at);
   return { step, ticks };
 }
+
+// ---- points: `count` steps of `step` seconds, of which the last one ends at `end` and may be shorter: `lastStep` ----
+
+/** The moment at which a point's step ends. */
+export function pointEnd({ end, step, lastStep = step, count }, index) {
+  return index >= count - 1 ? end : end - lastStep - (count - 2 - index) * step;
+}
+
+/** The moment at which the first point's step begins. */
+export const plotStart = (points) => pointEnd(points, -1);
+
+/** Where a point is between the start, 0, and the end, 1. */
+export function pointPlace(points, index) {
+  const start = plotStart(points);
+  return points.end > start ? (pointEnd(points, index) - start) / (points.end - start) : 1;
+}
+
+/** The point that is nearest to a place. */
+export function nearestPoint(points, place) {
+  const { end, step, count } = points;
+  const start = plotStart(points);
+  const moment = start + place * (end - start);
+  const index = Math.max(0, Math.min(count - 1, Math.round((moment - start) / step) - 1));
+  return end - moment < Math.abs(pointEnd(points, index) - moment) ? count - 1 : index;
+}
