@@ -41,11 +41,15 @@ pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Vec<Row> {
     if server.is_absent() {
         return untried("the server does not run");
     }
-    let doors = doors(server);
+    let (doors, mut shut) = doors(server);
     let (Some(first), Some(tls)) = (doors.first().copied(), Tls::new(public_roots())) else {
-        return untried("no TLS or TCP listener with a port that can be known");
+        return match shut.is_empty() {
+            true => untried("no TLS or TCP listener with a port that can be known"),
+            false => shut,
+        };
     };
     let mut rows = certificate(setup, &tls, &doors).await;
+    rows.append(&mut shut);
     let mut tests: Vec<std::pin::Pin<Box<dyn Future<Output = Option<Row>>>>> = Vec::new();
     for door in doors {
         let test = health(Rc::clone(setup), tls.clone(), door);
@@ -65,19 +69,27 @@ pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Vec<Row> {
     rows
 }
 
-/// TLS where there is any; behind a load balancer that ends TLS, the plain port is the door.
-fn doors(server: &Server) -> Vec<Door> {
+/// TLS where there is any; behind a load balancer that ends TLS, the plain port is the door. And rows for those that cannot be
+/// reached from this machine.
+fn doors(server: &Server) -> (Vec<Door>, Vec<Row>) {
     let listeners = server.listeners();
-    let door = |tls| {
-        move |address: &SocketAddr| Door {
-            address: own::reachable(*address),
-            tls,
+    let tls = !listeners.tls.is_empty();
+    let list = if tls { &listeners.tls } else { &listeners.tcp };
+    let (mut doors, mut shut) = (Vec::new(), Vec::new());
+    for address in list {
+        match own::way(*address) {
+            Ok(address) => doors.push(Door { address, tls }),
+            Err(why) => {
+                let what = format!("{}, {address}", scheme(tls));
+                shut.push(Row::untried(Part::Proxy, what, why));
+            }
         }
-    };
-    match listeners.tls.is_empty() {
-        false => listeners.tls.iter().map(door(true)).collect(),
-        true => listeners.tcp.iter().map(door(false)).collect(),
     }
+    (doors, shut)
+}
+
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
 }
 
 /// The first TLS listener's: there is one certificate for all.

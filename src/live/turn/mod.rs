@@ -74,8 +74,8 @@ pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Vec<Row> {
             "the password of a first try is known to its server alone: its test page makes a call",
         );
     }
-    let listeners = listeners(server);
-    if listeners.is_empty() {
+    let (listeners, mut untried_rows) = listeners(server);
+    if listeners.is_empty() && untried_rows.is_empty() {
         return untried("no listener with a port that can be known");
     }
     let config = &setup.loaded.config;
@@ -99,7 +99,8 @@ pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Vec<Row> {
         }
     });
     let rows = each(tests.collect(), at_once(config)).await;
-    rows.into_iter().flatten().collect()
+    untried_rows.splice(0..0, rows.into_iter().flatten());
+    untried_rows
 }
 
 /// A user's own quota is to be enough for the test, whoever else uses it: each listener takes two allocations.
@@ -110,20 +111,27 @@ fn at_once(config: &Config) -> usize {
     }
 }
 
-fn listeners(server: &Server) -> Vec<Listener> {
+/// Those to test, and rows for those that cannot be reached from this machine.
+fn listeners(server: &Server) -> (Vec<Listener>, Vec<Row>) {
     let listeners = server.listeners();
     let all = [
         (Transport::Udp, &listeners.udp),
         (Transport::Tcp, &listeners.tcp),
         (Transport::Tls, &listeners.tls),
     ];
-    let one = |transport, address: &SocketAddr| Listener {
-        transport,
-        address: own::reachable(*address),
-    };
-    all.into_iter()
-        .flat_map(|(transport, list)| list.iter().map(move |address| one(transport, address)))
-        .collect()
+    let (mut reached, mut rows) = (Vec::new(), Vec::new());
+    for (transport, list) in all {
+        for address in list {
+            match own::way(*address) {
+                Ok(address) => reached.push(Listener { transport, address }),
+                Err(why) => {
+                    let what = format!("{} {address}", transport.name());
+                    rows.push(Row::untried(Part::Turn, what, why));
+                }
+            }
+        }
+    }
+    (reached, rows)
 }
 
 /// Two credentials, for the two allocations of a listener: each of another name, where a secret makes them, so that no quota is in

@@ -1,6 +1,6 @@
 //! What is said about HTTPS and WebSockets through the server, from the answers alone. Pure.
 
-use super::Door;
+use super::{Door, scheme};
 use crate::live::certificate::{Certificate, DAYS_MIN, Fault, HandshakeError};
 use crate::live::http::{Answer, HttpError};
 use crate::live::report::{Part, Row};
@@ -101,8 +101,7 @@ pub(in crate::live) fn certificate_row(domain: &str, it: &Certificate, acme: boo
 }
 
 pub(in crate::live) fn health_row(door: Door, asked: &Result<Answer, NoStream>) -> Row {
-    let scheme = if door.tls { "https" } else { "http" };
-    let what = format!("{scheme}, {}", door.address);
+    let what = format!("{}, {}", scheme(door.tls), door.address);
     match asked {
         Ok(answer) if answer.status == 200 && answer.body.starts_with(b"ok") => {
             Row::ok(Part::Proxy, what, "/healthcheck is answered 200")
