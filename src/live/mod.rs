@@ -5,7 +5,7 @@
 //! proxy uses to reach upstreams (its rules for addresses, its roots), so that both come to the same answer.
 //!
 //! Nothing leaves for a host that the configuration or the command line does not name. No secret is in any row. What it opens
-//! it closes: allocations are deleted, also after Ctrl-C, within [`FAREWELL`].
+//! it closes: allocations are deleted, also after Ctrl-C, SIGTERM and SIGHUP, within [`FAREWELL`].
 
 mod certificate;
 mod http;
@@ -29,15 +29,17 @@ use crate::config::{Loaded, Machine, Severity};
 use crate::proxy::{Resolve, SystemResolver};
 use crate::sys::clock;
 use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
-/// After Ctrl-C, for the deletion of allocations and the end of what is under way.
+/// After a signal, for the deletion of allocations and the end of what is under way.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Tests of one part at once.
 const AT_ONCE: usize = 16;
@@ -67,7 +69,7 @@ struct Setup {
     notice: fn(&str),
 }
 
-/// Tests; returns when all is over, or shortly after Ctrl-C. The process can end at once then.
+/// Tests; returns when all is over, or shortly after Ctrl-C, SIGTERM or SIGHUP. The process can end at once then.
 ///
 /// `notice` is told at once what the rest of the report has to wait for.
 pub fn run(
@@ -75,7 +77,7 @@ pub fn run(
     loaded: Loaded,
     machine: Machine,
     notice: fn(&str),
-) -> std::io::Result<Report> {
+) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -91,30 +93,53 @@ pub fn run(
     let report = LocalSet::new().block_on(&runtime, until_told(setup, stop));
     // A lookup that hangs holds a thread; nobody waits for it.
     runtime.shutdown_background();
-    Ok(report)
+    report
 }
 
-async fn until_told(setup: Rc<Setup>, stop: watch::Sender<bool>) -> Report {
+async fn until_told(setup: Rc<Setup>, stop: watch::Sender<bool>) -> io::Result<Report> {
     let begun = clock::now();
+    let mut signals = Signals::new()?;
     let mut work = std::pin::pin!(rows(&setup));
     let (rows, interrupted) = tokio::select! {
         rows = &mut work => (rows, false),
-        _ = tokio::signal::ctrl_c() => {
+        () = signals.stopped() => {
             stop.send_replace(true);
             tokio::select! {
                 rows = timeout(FAREWELL, work) => (rows.unwrap_or_default(), true),
-                _ = tokio::signal::ctrl_c() => (Vec::new(), true),
+                () = signals.stopped() => (Vec::new(), true),
             }
         }
     };
     let took = clock::now().instant().duration_since(begun.instant());
-    Report::new(
+    Ok(Report::new(
         setup.asked.source.clone(),
         begun.unix_s(),
         took,
         interrupted,
         rows,
-    )
+    ))
+}
+
+/// Who runs it may end it by Ctrl-C, a service manager or `timeout` by SIGTERM, a terminal that closes by SIGHUP.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn stopped(&mut self) {
+        let [interrupt, terminate, hang_up] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    }
 }
 
 /// All rows, in the order in which they are shown.

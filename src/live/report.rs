@@ -149,7 +149,7 @@ pub struct Report {
     pub took_s: f64,
     /// True if nothing failed and nobody interrupted it.
     pub ok: bool,
-    /// Ctrl-C: what had not ended is not among the checks.
+    /// By a signal: what had not ended is not among the checks.
     pub interrupted: bool,
     pub counts: Counts,
     pub checks: Vec<Row>,
