@@ -61,6 +61,9 @@ pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Vec<Row> {
         let test = preflight(Rc::clone(setup), tls.clone(), first, target.path());
         tests.push(Box::pin(test));
     }
+    // Before the many, which may use up what one address may ask in a second.
+    rows.extend(each(tests, AT_ONCE).await.into_iter().flatten());
+    let mut tests: Vec<std::pin::Pin<Box<dyn Future<Output = Option<Row>>>>> = Vec::new();
     for target in targets {
         let test = websocket(Rc::clone(setup), tls.clone(), first, target);
         tests.push(Box::pin(test));

@@ -106,6 +106,7 @@ pub(in crate::live) fn health_row(door: Door, asked: &Result<Answer, NoStream>) 
         Ok(answer) if answer.status == 200 && answer.body.starts_with(b"ok") => {
             Row::ok(Part::Proxy, what, "/healthcheck is answered 200")
         }
+        Ok(answer) if is_limited(&answer.body) => Row::untried(Part::Proxy, what, LIMITED),
         Ok(answer) => Row::fail(
             Part::Proxy,
             what,
@@ -122,6 +123,9 @@ pub(in crate::live) fn preflight_row(origin: &str, asked: &Result<Answer, NoStre
         Ok(answer) => answer,
         Err(error) => return Row::fail(Part::Proxy, WHAT, error.detail(), error.advice()),
     };
+    if is_limited(&answer.body) {
+        return Row::untried(Part::Proxy, WHAT, LIMITED);
+    }
     let allowed = answer.headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
     let is_allowed = allowed.is_some_and(|it| it == origin || it == "*");
     match (answer.status, is_allowed) {
@@ -150,12 +154,7 @@ pub(in crate::live) fn websocket_row(target: &Target, asked: &Asked) -> Row {
             Row::ok(Part::Proxy, what, "101; a ping was not answered at once")
         }
         Asked::Answered { status, body } => match own_error(body) {
-            // The limit that the configuration wants; this test asks many at once.
-            Some((label, _)) if label == "too_many_requests" => Row::untried(
-                Part::Proxy,
-                what,
-                "proxy.limits.requests_per_second_per_address stands in the way of this test",
-            ),
+            Some(_) if is_limited(body) => Row::untried(Part::Proxy, what, LIMITED),
             Some((label, sentence)) => Row::fail(
                 Part::Proxy,
                 what,
@@ -190,6 +189,13 @@ pub(in crate::live) fn websocket_row(target: &Target, asked: &Asked) -> Row {
 }
 
 const NOT_REACHED: &str = "The running server does not reach it; the row of this upstream above says what is wrong. If that one is ok, the server lives under other conditions than this command: its user's, its container's or its unit's DNS and firewall.";
+
+/// The limit that the configuration wants; this test asks many at once.
+const LIMITED: &str = "proxy.limits.requests_per_second_per_address stands in the way of this test";
+
+fn is_limited(body: &[u8]) -> bool {
+    own_error(body).is_some_and(|(label, _)| label == "too_many_requests")
+}
 
 /// relayd's own errors have this body.
 fn own_error(body: &[u8]) -> Option<(String, String)> {
