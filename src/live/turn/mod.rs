@@ -83,6 +83,11 @@ pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Vec<Row> {
     if logins(config, now_s, 0).is_none() {
         return untried("there is no user and no secret: nobody can allocate");
     }
+    if config.turn.auth_secrets.is_empty() && config.turn.limits.allocations_per_user == 1 {
+        return untried(
+            "turn.limits.allocations_per_user is 1 and this test needs two of one user; with a secret in turn.auth_secret it takes names of its own",
+        );
+    }
     // Verification is the proxy part's; here every certificate will do.
     let Some(tls) = Tls::new(public_roots()) else {
         return Vec::new();
