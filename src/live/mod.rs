@@ -162,6 +162,7 @@ async fn rows(setup: &Rc<Setup>) -> Vec<Row> {
     let web = when(wanted(Part::Proxy), web::check(setup, &server));
     let outside = when(wanted(Part::Stun), outside::check(setup, &server));
     let (upstreams, turn, web, outside) = tokio::join!(upstreams, turn, web, outside);
+    let web = web.rows(&upstreams.rows);
     if wanted(Part::Upstreams) {
         rows.extend(upstreams.rows);
     }
@@ -174,10 +175,10 @@ async fn rows(setup: &Rc<Setup>) -> Vec<Row> {
     rows
 }
 
-async fn when(wanted: bool, part: impl Future<Output = Vec<Row>>) -> Vec<Row> {
+async fn when<T: Default>(wanted: bool, part: impl Future<Output = T>) -> T {
     match wanted {
         true => part.await,
-        false => Vec::new(),
+        false => T::default(),
     }
 }
 

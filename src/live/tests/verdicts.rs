@@ -207,7 +207,7 @@ fn an_answer_of_the_upstream_proves_the_path_and_one_of_relayd_does_not() {
     };
     let answered = |status, body: &str| {
         let body = body.as_bytes().to_vec();
-        websocket_row(&target, &Outcome::Answered { status, body })
+        websocket_row(&target, &Outcome::Answered { status, body }, false)
     };
     let own =
         r#"{"error":"connect_failed","message":"The upstream host could not be connected to."}"#;
@@ -231,7 +231,16 @@ fn an_answer_of_the_upstream_proves_the_path_and_one_of_relayd_does_not() {
         "requests_per_second",
         "",
     );
-    let opened = websocket_row(&target, &Outcome::Opened { pong: true });
+    let body = || b"<h1>Bad Gateway</h1>".to_vec();
+    let answered = |body| {
+        let outcome = Outcome::Answered { status: 502, body };
+        websocket_row(&target, &outcome, true)
+    };
+    // This command reaches the upstream, so the words are its own.
+    assert_row(&answered(body()), Verdict::Ok, "the upstream answers 502", "");
+    let own = own.as_bytes().to_vec();
+    assert_row(&answered(own), Verdict::Fail, "502 connect_failed", "row of this upstream");
+    let opened = websocket_row(&target, &Outcome::Opened { pong: true }, true);
     assert_row(&opened, Verdict::Ok, "101", "");
     assert_eq!(opened.what, "WebSocket /ws/ to api.example.com");
 }

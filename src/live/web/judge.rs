@@ -143,7 +143,8 @@ pub(in crate::live) fn preflight_row(origin: &str, asked: &Result<Answer, NoStre
     }
 }
 
-pub(in crate::live) fn websocket_row(target: &Target, asked: &Asked) -> Row {
+/// `is_reached`: this command has reached the upstream by itself.
+pub(in crate::live) fn websocket_row(target: &Target, asked: &Asked, is_reached: bool) -> Row {
     let what = match &target.way {
         Way::Prefix(prefix) => format!("WebSocket {prefix} to {}", target.authority),
         Way::Host | Way::Agora | Way::Trtc => format!("WebSocket to {}", target.authority),
@@ -161,7 +162,8 @@ pub(in crate::live) fn websocket_row(target: &Target, asked: &Asked) -> Row {
                 format!("relayd answers {status} {label}: {sentence}"),
                 own_error_advice(&label),
             ),
-            None if matches!(status, 502..=504) => Row::fail(
+            // An upstream behind a load balancer may answer this by itself.
+            None if matches!(status, 502..=504) && !is_reached => Row::fail(
                 Part::Proxy,
                 what,
                 format!("status {status}, of the upstream or of relayd"),
