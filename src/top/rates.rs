@@ -1,8 +1,8 @@
 //! What happens in a second, from the differences between two answers. Pure.
 //!
-//! A counter that went backwards belongs to another process: it has no rate.
+//! Two answers of different processes make no rate, nor does a counter that went backwards.
 
-use super::answers::{Flow, Stats, Traffic};
+use super::answers::{Flow, Moment, Stats, Traffic};
 use super::text::Clean;
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub(super) struct FlowRate {
 impl Rates {
     /// `None` if the two are no two moments of one process.
     pub(super) fn between(old: &Stats, new: &Stats) -> Option<Self> {
-        let span = Span::between(old.uptime_s, new.uptime_s)?;
+        let span = Span::between(old.moment, new.moment)?;
         let drops = span.map(&old.drops, &new.drops);
         let errors = span.map(&old.proxy.errors, &new.proxy.errors);
         let requests = span.map(&old.proxy.requests, &new.proxy.requests);
@@ -76,9 +76,10 @@ pub(super) fn sum(flows: &BTreeMap<Clean, FlowRate>) -> FlowRate {
 pub(super) struct Span(f64);
 
 impl Span {
-    pub(super) fn between(old_s: Option<f64>, new_s: Option<f64>) -> Option<Self> {
-        let seconds = new_s? - old_s?;
-        (seconds >= SPAN_S_MIN).then_some(Self(seconds))
+    pub(super) fn between(old: Moment, new: Moment) -> Option<Self> {
+        let seconds = new.uptime_s? - old.uptime_s?;
+        let is_one = !new.is_of_another_process(old);
+        (is_one && seconds >= SPAN_S_MIN).then_some(Self(seconds))
     }
 
     pub(super) fn rate(self, old: Option<u64>, new: Option<u64>) -> Option<f64> {
