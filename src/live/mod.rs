@@ -72,12 +72,7 @@ struct Setup {
 /// Tests; returns when all is over, or shortly after Ctrl-C, SIGTERM or SIGHUP. The process can end at once then.
 ///
 /// `notice` is told at once what the rest of the report has to wait for.
-pub fn run(
-    asked: Asked,
-    loaded: Loaded,
-    machine: Machine,
-    notice: fn(&str),
-) -> io::Result<Report> {
+pub fn run(asked: Asked, loaded: Loaded, machine: Machine, notice: fn(&str)) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

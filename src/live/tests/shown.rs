@@ -68,7 +68,10 @@ fn nothing_that_a_terminal_would_obey_reaches_it() {
         assert!(!shown.contains(obeyed), "{shown:?}");
     }
     assert!(!json.contains("\\u00"), "{json}");
-    assert!(text.contains("a\u{fffd}[2J\u{fffd}1m\u{fffd} b c\u{fffd}d"), "{text}");
+    assert!(
+        text.contains("a\u{fffd}[2J\u{fffd}1m\u{fffd} b c\u{fffd}d"),
+        "{text}"
+    );
 }
 
 #[test]

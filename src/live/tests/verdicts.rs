@@ -7,9 +7,7 @@ use crate::live::outside::{self, StunServer, View};
 use crate::live::report::{Row, Verdict};
 use crate::live::server::{self, Facts as ServerFacts, Running, Told};
 use crate::live::upstreams::{self, Ended, Facts, Names, Target, Way};
-use crate::live::web::{
-    Door, Outcome, certificate_row, health_row, preflight_row, websocket_row,
-};
+use crate::live::web::{Door, Outcome, certificate_row, health_row, preflight_row, websocket_row};
 use crate::proxy::allowlist::Authority;
 use std::io;
 use std::path::Path;
@@ -237,9 +235,19 @@ fn an_answer_of_the_upstream_proves_the_path_and_one_of_relayd_does_not() {
         websocket_row(&target, &outcome, true)
     };
     // This command reaches the upstream, so the words are its own.
-    assert_row(&answered(body()), Verdict::Ok, "the upstream answers 502", "");
+    assert_row(
+        &answered(body()),
+        Verdict::Ok,
+        "the upstream answers 502",
+        "",
+    );
     let own = own.as_bytes().to_vec();
-    assert_row(&answered(own), Verdict::Fail, "502 connect_failed", "row of this upstream");
+    assert_row(
+        &answered(own),
+        Verdict::Fail,
+        "502 connect_failed",
+        "row of this upstream",
+    );
     let opened = websocket_row(&target, &Outcome::Opened { pong: true }, true);
     assert_row(&opened, Verdict::Ok, "101", "");
     assert_eq!(opened.what, "WebSocket /ws/ to api.example.com");
