@@ -54,7 +54,7 @@ impl Rates {
             proxy_requests: new.proxy.requests.as_ref().map(|_| requests.values().sum()),
             proxy_errors: new.proxy.errors.as_ref().map(|_| errors.values().sum()),
             proxy_errors_by_reason: errors,
-            upstreams: span.map(&by_host(old), &by_host(new)),
+            upstreams: span.shared(&by_host(old), &by_host(new)),
             cores: span.difference(old.process.cpu_s, new.process.cpu_s),
         })
     }
@@ -106,6 +106,18 @@ impl Span {
                 Some((key.clone(), self.rate(Some(before), Some(*count))?))
             })
             .collect()
+    }
+
+    /// Without what was not in the former answer. Of many upstreams the busiest are told, so another one may have come among
+    /// them with all that it has counted since the start.
+    fn shared<K: Ord + Clone>(
+        self,
+        old: &Option<BTreeMap<K, u64>>,
+        new: &Option<BTreeMap<K, u64>>,
+    ) -> BTreeMap<K, f64> {
+        let mut rates = self.map(old, new);
+        rates.retain(|key, _| old.as_ref().is_some_and(|old| old.contains_key(key)));
+        rates
     }
 
     fn flows(
@@ -193,11 +205,23 @@ mod tests {
     }
 
     #[test]
+    fn an_upstream_that_was_not_told_before_has_no_rate_yet() {
+        let (old, mut new) = (stats(10.0, 0, 4), stats(12.0, 0, 10));
+        for upstream in new.proxy.upstreams.iter_mut().flatten() {
+            upstream.host = Clean::new("b.example:443");
+        }
+        let rates = Rates::between(&old, &new).expect("later");
+        assert_eq!(rates.upstreams, BTreeMap::new());
+        // Of closed sets all are told, at zero or later: what appears has begun.
+        assert_eq!(rates.drops_total, Some(3.0));
+    }
+
+    #[test]
     fn a_restart_and_an_answer_of_the_same_moment_make_no_rate() {
         let later = stats(12.0, 6000, 10);
         assert_eq!(Rates::between(&later, &stats(1.0, 0, 0)), None);
         assert_eq!(Rates::between(&later, &later), None);
-        // Another process that has been up for longer.
+        // Another process that has been up for longer, on a server that does not tell the time.
         let rates = Rates::between(&later, &stats(20.0, 1000, 4)).expect("later");
         assert_eq!(rates.to_peer[&Clean::new("udp")].bits, None);
         assert!(!rates.drops.contains_key(&Clean::new("no_permission")));
