@@ -305,3 +305,42 @@ async fn delete(talk: &mut Conversation) -> bool {
     let deleted = timeout(DELETION, talk.delete()).await;
     matches!(deleted, Ok(Ok(()))) || talk.is_stream()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    const STEP: Duration = Duration::from_secs(2);
+
+    fn talk() -> (Conversation, DuplexStream) {
+        let (near, far) = duplex(64 << 10);
+        let login = Login::of_user("", &UserKey::Password(Secret::new("")));
+        let session = Session::new(login);
+        (Conversation::new(Wire::stream(near), session, STEP), far)
+    }
+
+    async fn carried(arriving: &[&[u8]]) -> Result<(), Trouble> {
+        let ((mut from, _server), (mut to, mut server)) = (talk(), talk());
+        for payload in arriving {
+            let bytes = from.channel_data(CHANNEL, payload);
+            server.write_all(&bytes).await.expect("there is room");
+        }
+        let message = |talk: &mut Conversation| talk.channel_data(CHANNEL, b"sent");
+        carry(&mut from, &mut to, Step::There, b"sent", message).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_packet_of_somebody_else_does_not_stand_for_the_one_that_was_sent() {
+        let arrived = carried(&[b"else", b"sent"]).await;
+        assert!(arrived.is_ok(), "{arrived:?}");
+        let arrived = carried(&[b"else", b"more"]).await;
+        assert!(matches!(arrived, Err(Trouble::Changed)), "{arrived:?}");
+        let arrived = carried(&[]).await;
+        assert!(
+            matches!(arrived, Err(Trouble::Silent { step: Step::There })),
+            "{arrived:?}"
+        );
+    }
+}
