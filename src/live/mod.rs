@@ -222,11 +222,12 @@ where
         match ended {
             Ok(result) => done.push(result),
             // A test without a row would look as if there were nothing to test.
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // Nobody aborts them.
-                Err(_) => {}
-            },
+            Err(error) => {
+                // Else it was aborted, which nobody does.
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
         }
     }
     done.sort_by_key(|(index, _)| *index);
