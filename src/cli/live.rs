@@ -15,7 +15,7 @@ With --live it tests the running server and the ways out that it needs: every up
 addresses, TLS, HTTP), a packet relayed there and back by every listener of TURN, HTTPS and WebSockets through the server, the \
 relayed addresses as STUN servers see them, clock and limits. It works before the first start, too. Wildcards \
 cannot be tried; an example of the vendor's stands for them. Nothing is sent to anybody whom neither the configuration nor \
---stun names. Allocations that it makes are deleted, also after Ctrl-C.
+--stun names. Allocations that it makes are deleted, also after Ctrl-C, SIGTERM and SIGHUP.
 
 Exit codes: 0 no error (with --live: nothing failed; there may be warnings), 1 --live: something does not work, 64 bad configuration or usage, 130 --live: interrupted.";
 

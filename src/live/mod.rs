@@ -5,7 +5,7 @@
 //! proxy uses to reach upstreams (its rules for addresses, its roots), so that both come to the same answer.
 //!
 //! Nothing leaves for a host that the configuration or the command line does not name. No secret is in any row. What it opens
-//! it closes: allocations are deleted, also after Ctrl-C, within [`FAREWELL`].
+//! it closes: allocations are deleted, also after Ctrl-C, SIGTERM and SIGHUP, within [`FAREWELL`].
 
 mod certificate;
 mod http;
@@ -29,15 +29,17 @@ use crate::config::{Loaded, Machine, Severity};
 use crate::proxy::{Resolve, SystemResolver};
 use crate::sys::clock;
 use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
-/// After Ctrl-C, for the deletion of allocations and the end of what is under way.
+/// After a signal, for the deletion of allocations and the end of what is under way.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Tests of one part at once.
 const AT_ONCE: usize = 16;
@@ -67,15 +69,10 @@ struct Setup {
     notice: fn(&str),
 }
 
-/// Tests; returns when all is over, or shortly after Ctrl-C. The process can end at once then.
+/// Tests; returns when all is over, or shortly after Ctrl-C, SIGTERM or SIGHUP. The process can end at once then.
 ///
 /// `notice` is told at once what the rest of the report has to wait for.
-pub fn run(
-    asked: Asked,
-    loaded: Loaded,
-    machine: Machine,
-    notice: fn(&str),
-) -> std::io::Result<Report> {
+pub fn run(asked: Asked, loaded: Loaded, machine: Machine, notice: fn(&str)) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -91,30 +88,53 @@ pub fn run(
     let report = LocalSet::new().block_on(&runtime, until_told(setup, stop));
     // A lookup that hangs holds a thread; nobody waits for it.
     runtime.shutdown_background();
-    Ok(report)
+    report
 }
 
-async fn until_told(setup: Rc<Setup>, stop: watch::Sender<bool>) -> Report {
+async fn until_told(setup: Rc<Setup>, stop: watch::Sender<bool>) -> io::Result<Report> {
     let begun = clock::now();
+    let mut signals = Signals::new()?;
     let mut work = std::pin::pin!(rows(&setup));
     let (rows, interrupted) = tokio::select! {
         rows = &mut work => (rows, false),
-        _ = tokio::signal::ctrl_c() => {
+        () = signals.stopped() => {
             stop.send_replace(true);
             tokio::select! {
                 rows = timeout(FAREWELL, work) => (rows.unwrap_or_default(), true),
-                _ = tokio::signal::ctrl_c() => (Vec::new(), true),
+                () = signals.stopped() => (Vec::new(), true),
             }
         }
     };
     let took = clock::now().instant().duration_since(begun.instant());
-    Report::new(
+    Ok(Report::new(
         setup.asked.source.clone(),
         begun.unix_s(),
         took,
         interrupted,
         rows,
-    )
+    ))
+}
+
+/// Who runs it may end it by Ctrl-C, a service manager or `timeout` by SIGTERM, a terminal that closes by SIGHUP.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn stopped(&mut self) {
+        let [interrupt, terminate, hang_up] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    }
 }
 
 /// All rows, in the order in which they are shown.
@@ -137,6 +157,7 @@ async fn rows(setup: &Rc<Setup>) -> Vec<Row> {
     let web = when(wanted(Part::Proxy), web::check(setup, &server));
     let outside = when(wanted(Part::Stun), outside::check(setup, &server));
     let (upstreams, turn, web, outside) = tokio::join!(upstreams, turn, web, outside);
+    let web = web.rows(&upstreams.rows);
     if wanted(Part::Upstreams) {
         rows.extend(upstreams.rows);
     }
@@ -149,10 +170,10 @@ async fn rows(setup: &Rc<Setup>) -> Vec<Row> {
     rows
 }
 
-async fn when(wanted: bool, part: impl Future<Output = Vec<Row>>) -> Vec<Row> {
+async fn when<T: Default>(wanted: bool, part: impl Future<Output = T>) -> T {
     match wanted {
         true => part.await,
-        false => Vec::new(),
+        false => T::default(),
     }
 }
 
@@ -198,7 +219,16 @@ where
     }
     let mut done = Vec::new();
     while let Some(ended) = tasks.join_next().await {
-        done.extend(ended.ok());
+        match ended {
+            Ok(result) => done.push(result),
+            // A test without a row would look as if there were nothing to test.
+            Err(error) => {
+                // Else it was aborted, which nobody does.
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
     }
     done.sort_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()

@@ -2,7 +2,7 @@
 
 use crate::listen;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -19,6 +19,20 @@ pub(super) fn reachable(listener: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, listener.port())
+}
+
+/// The same for one who wants to go there.
+///
+/// An error is a reason to leave a listener out. A machine whose IPv6 is switched off (`net.ipv6.conf.all.disable_ipv6`) lets a
+/// server listen on `[::]` all the same, and has no loopback address by which anybody could reach it.
+pub(super) fn way(listener: SocketAddr) -> Result<SocketAddr, &'static str> {
+    let address = reachable(listener);
+    let is_here = address == listener || UdpSocket::bind((address.ip(), 0)).is_ok();
+    match (is_here, address) {
+        (true, _) => Ok(address),
+        (false, SocketAddr::V4(_)) => Err("this machine has no IPv4"),
+        (false, SocketAddr::V6(_)) => Err("this machine has no IPv6"),
+    }
 }
 
 /// Connects to a TCP or TLS listener, as somebody on this machine.

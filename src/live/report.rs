@@ -122,13 +122,28 @@ impl Row {
     ) -> Self {
         Self {
             part,
-            what: what.into(),
+            what: plain(what.into()),
             result,
             ms: None,
-            detail: detail.into(),
-            advice,
+            detail: plain(detail.into()),
+            advice: advice.map(plain),
         }
     }
+}
+
+/// Names in certificates, and words of whoever answers, are other people's: a terminal is to obey none of them.
+fn plain(text: String) -> String {
+    let shown = |c: char| match c {
+        c if c.is_whitespace() => ' ',
+        c if c.is_control() || changes_direction(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().map(shown).collect()
+}
+
+/// UAX #9: what makes the rest of a line read the other way.
+fn changes_direction(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -149,7 +164,7 @@ pub struct Report {
     pub took_s: f64,
     /// True if nothing failed and nobody interrupted it.
     pub ok: bool,
-    /// Ctrl-C: what had not ended is not among the checks.
+    /// By a signal: what had not ended is not among the checks.
     pub interrupted: bool,
     pub counts: Counts,
     pub checks: Vec<Row>,
@@ -173,7 +188,7 @@ impl Report {
             } += 1;
         }
         Self {
-            source,
+            source: plain(source),
             time,
             took_s: (took.as_secs_f64() * 100.0).round() / 100.0,
             ok: counts.fail == 0 && !interrupted,

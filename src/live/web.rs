@@ -12,7 +12,7 @@ pub(super) use judge::{
 
 use super::certificate::{Refused, Tls};
 use super::http::{Answer, HttpError, USER_AGENT, Want, ask};
-use super::report::{Part, Row};
+use super::report::{Part, Row, Verdict};
 use super::server::Server;
 use super::turn::Stream;
 use super::upstreams::{Target, targets};
@@ -24,7 +24,9 @@ use http::{Method, Request, header};
 use http_body_util::Empty;
 use judge::NoStream;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// An origin that no page has, for a preflight where every origin is allowed.
 const ANY_ORIGIN: &str = "https://relayd-check.invalid";
@@ -36,17 +38,55 @@ pub(super) struct Door {
     pub tls: bool,
 }
 
-pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Vec<Row> {
-    let untried = |why: &str| vec![Row::untried(Part::Proxy, "HTTPS", why)];
+/// What is known; the WebSockets are judged when it is known which upstreams this command reaches by itself.
+#[derive(Default)]
+pub(super) struct Checked {
+    rows: Vec<Row>,
+    sockets: Vec<Socket>,
+}
+
+/// What became of one WebSocket.
+struct Socket {
+    target: Target,
+    outcome: Outcome,
+    took: Duration,
+}
+
+impl Checked {
+    /// With the rows of the upstreams, if they were tried.
+    pub(super) fn rows(self, upstreams: &[Row]) -> Vec<Row> {
+        let sockets = self.sockets.iter().map(|socket| {
+            let name = socket.target.authority.to_string();
+            let works = |row: &Row| matches!(row.result, Verdict::Ok | Verdict::Warn);
+            let is_reached = upstreams.iter().any(|row| row.what == name && works(row));
+            websocket_row(&socket.target, &socket.outcome, is_reached).took(socket.took)
+        });
+        let sockets: Vec<Row> = sockets.collect();
+        self.rows.into_iter().chain(sockets).collect()
+    }
+}
+
+type Test<T> = Pin<Box<dyn Future<Output = Option<T>>>>;
+
+pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Checked {
+    let only = |rows: Vec<Row>| Checked {
+        rows,
+        sockets: Vec::new(),
+    };
+    let untried = |why: &str| only(vec![Row::untried(Part::Proxy, "HTTPS", why)]);
     if server.is_absent() {
         return untried("the server does not run");
     }
-    let doors = doors(server);
+    let (doors, mut shut) = doors(server);
     let (Some(first), Some(tls)) = (doors.first().copied(), Tls::new(public_roots())) else {
-        return untried("no TLS or TCP listener with a port that can be known");
+        return match shut.is_empty() {
+            true => untried("no TLS or TCP listener with a port that can be known"),
+            false => only(shut),
+        };
     };
     let mut rows = certificate(setup, &tls, &doors).await;
-    let mut tests: Vec<std::pin::Pin<Box<dyn Future<Output = Option<Row>>>>> = Vec::new();
+    rows.append(&mut shut);
+    let mut tests: Vec<Test<Row>> = Vec::new();
     for door in doors {
         let test = health(Rc::clone(setup), tls.clone(), door);
         tests.push(Box::pin(test));
@@ -57,27 +97,37 @@ pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Vec<Row> {
         let test = preflight(Rc::clone(setup), tls.clone(), first, target.path());
         tests.push(Box::pin(test));
     }
-    for target in targets {
-        let test = websocket(Rc::clone(setup), tls.clone(), first, target);
-        tests.push(Box::pin(test));
-    }
+    // Before the many, which may use up what one address may ask in a second.
     rows.extend(each(tests, AT_ONCE).await.into_iter().flatten());
-    rows
+    let socket = |target| websocket(Rc::clone(setup), tls.clone(), first, target);
+    let sockets = each(targets.into_iter().map(socket).collect(), AT_ONCE).await;
+    Checked {
+        rows,
+        sockets: sockets.into_iter().flatten().collect(),
+    }
 }
 
-/// TLS where there is any; behind a load balancer that ends TLS, the plain port is the door.
-fn doors(server: &Server) -> Vec<Door> {
+/// TLS where there is any; behind a load balancer that ends TLS, the plain port is the door. And rows for those that cannot be
+/// reached from this machine.
+fn doors(server: &Server) -> (Vec<Door>, Vec<Row>) {
     let listeners = server.listeners();
-    let door = |tls| {
-        move |address: &SocketAddr| Door {
-            address: own::reachable(*address),
-            tls,
+    let tls = !listeners.tls.is_empty();
+    let list = if tls { &listeners.tls } else { &listeners.tcp };
+    let (mut doors, mut shut) = (Vec::new(), Vec::new());
+    for address in list {
+        match own::way(*address) {
+            Ok(address) => doors.push(Door { address, tls }),
+            Err(why) => {
+                let what = format!("{}, {address}", scheme(tls));
+                shut.push(Row::untried(Part::Proxy, what, why));
+            }
         }
-    };
-    match listeners.tls.is_empty() {
-        false => listeners.tls.iter().map(door(true)).collect(),
-        true => listeners.tcp.iter().map(door(false)).collect(),
     }
+    (doors, shut)
+}
+
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
 }
 
 /// The first TLS listener's: there is one certificate for all.
@@ -190,7 +240,7 @@ async fn request_by(
     setup.unless_stopped(asked).await
 }
 
-async fn websocket(setup: Rc<Setup>, tls: Tls, door: Door, target: Target) -> Option<Row> {
+async fn websocket(setup: Rc<Setup>, tls: Tls, door: Door, target: Target) -> Option<Socket> {
     let scheme = if door.tls { "wss" } else { "ws" };
     let url = format!("{scheme}://{}{}", authority(&setup, door), target.path());
     let begun = clock::now().instant();
@@ -200,7 +250,11 @@ async fn websocket(setup: Rc<Setup>, tls: Tls, door: Door, target: Target) -> Op
             Err(error) => Outcome::NoStream(error),
         }
     };
-    let asked = setup.unless_stopped(asked).await?;
+    let outcome = setup.unless_stopped(asked).await?;
     let took = clock::now().instant().duration_since(begun);
-    Some(websocket_row(&target, &asked).took(took))
+    Some(Socket {
+        target,
+        outcome,
+        took,
+    })
 }

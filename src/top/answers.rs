@@ -6,13 +6,35 @@ use super::text::Clean;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
+/// When an answer was made, by the wall clock and since the start of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(super) struct Moment {
+    /// Seconds since 1970.
+    pub time: Option<f64>,
+    pub uptime_s: Option<f64>,
+}
+
+/// What the wall clock may be corrected by between two answers, and what whole seconds hide.
+const BIRTH_S_MAX: f64 = 2.0;
+
+impl Moment {
+    /// Whether another process than that of the former answer made this one: after a restart or an upgrade there is another
+    /// behind the same address. Its counters and its IDs begin anew.
+    pub(super) fn is_of_another_process(self, former: Self) -> bool {
+        let birth = |of: Self| Some(of.time? - of.uptime_s?);
+        let apart = birth(self).zip(birth(former)).map(|(a, b)| (a - b).abs());
+        apart.is_some_and(|s| s > BIRTH_S_MAX)
+            || matches!((self.uptime_s, former.uptime_s), (Some(new), Some(old)) if new < old)
+    }
+}
+
 /// `GET /stats`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Stats {
-    /// Seconds since 1970.
-    pub time: Option<f64>,
-    pub uptime_s: Option<f64>,
+    #[serde(flatten)]
+    pub moment: Moment,
     pub version: Option<Clean>,
     pub draining: Option<bool>,
     pub configuration: Configuration,
@@ -150,8 +172,8 @@ pub(super) struct History {
 /// A page of `GET /allocations` or `GET /tunnels`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Page<T> {
-    #[serde(default)]
-    pub uptime_s: Option<f64>,
+    #[serde(flatten)]
+    pub moment: Moment,
     #[serde(default)]
     pub total: Option<u64>,
     #[serde(alias = "allocations", alias = "tunnels")]
@@ -163,8 +185,8 @@ pub(super) struct Page<T> {
 /// `GET /allocations/{id}`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct One {
-    #[serde(default)]
-    pub uptime_s: Option<f64>,
+    #[serde(flatten)]
+    pub moment: Moment,
     pub allocation: Allocation,
 }
 
@@ -309,8 +331,8 @@ pub(super) struct Version {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Drain {
-    pub time: Option<f64>,
-    pub uptime_s: Option<f64>,
+    #[serde(flatten)]
+    pub moment: Moment,
     pub draining: Option<bool>,
     pub left: Left,
 }
@@ -327,8 +349,7 @@ impl Stats {
     /// What a server says that has no `/stats`.
     pub(super) fn of_older(version: Version, drain: Drain) -> Self {
         Self {
-            time: drain.time,
-            uptime_s: drain.uptime_s,
+            moment: drain.moment,
             version: version.version,
             draining: drain.draining,
             allocations: Allocations {

@@ -1,6 +1,6 @@
 //! The rows of a list that are seen, and what each carries in a second. Pure.
 
-use super::answers::{Allocation, Flow, Page, Tunnel};
+use super::answers::{Allocation, Flow, Moment, Page, Tunnel};
 use super::rates::{FlowRate, Span};
 use super::walk::{Sort, Walk};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub(super) struct List<T> {
     /// By ID; of those that two answers had.
     pub rates: BTreeMap<u64, [FlowRate; 2]>,
     counted: BTreeMap<u64, [Flow; 2]>,
-    counted_at_s: Option<f64>,
+    counted_at: Moment,
 }
 
 impl<T: Row> List<T> {
@@ -51,7 +51,7 @@ impl<T: Row> List<T> {
             rows: Vec::new(),
             rates: BTreeMap::new(),
             counted: BTreeMap::new(),
-            counted_at_s: None,
+            counted_at: Moment::default(),
         }
     }
 
@@ -59,10 +59,16 @@ impl<T: Row> List<T> {
         self.rows.get(self.walk.selected)
     }
 
+    /// Nothing that is shown is there any more.
+    pub(super) fn forget(&mut self) {
+        self.rows.clear();
+        self.rates.clear();
+    }
+
     /// Takes the answer to the walk's question. Returns whether to ask again.
     pub(super) fn take(&mut self, page: Page<T>) -> bool {
         self.rows = page.rows;
-        self.count(page.uptime_s);
+        self.count(page.moment);
         if self.walk.is_from_end() {
             self.rows.reverse();
         }
@@ -70,8 +76,8 @@ impl<T: Row> List<T> {
         self.walk.take(ids, page.total, page.next)
     }
 
-    fn count(&mut self, uptime_s: Option<f64>) {
-        let span = Span::between(self.counted_at_s, uptime_s);
+    fn count(&mut self, moment: Moment) {
+        let span = Span::between(self.counted_at, moment);
         let rate = |row: &T| {
             let ([far, near], [old_far, old_near]) = (row.flows(), self.counted.get(&row.id())?);
             let span = span?;
@@ -86,7 +92,7 @@ impl<T: Row> List<T> {
             .iter()
             .map(|row| (row.id(), row.flows()))
             .collect();
-        self.counted_at_s = uptime_s;
+        self.counted_at = moment;
     }
 }
 
@@ -126,7 +132,10 @@ mod tests {
                 ..Allocation::default()
             });
             Page {
-                uptime_s: Some(uptime_s),
+                moment: Moment {
+                    time: None,
+                    uptime_s: Some(uptime_s),
+                },
                 total: Some(self.0.len() as u64),
                 next: (left.len() > page.len()).then(|| page.last().expect("some").to_string()),
                 rows: rows.collect(),

@@ -91,19 +91,17 @@ pub fn check_filter(text: &str) -> Result<(), String> {
 /// Shows the server until the user leaves.
 pub fn run(client: Arc<Client>, options: &Options) -> Result<(), Failure> {
     let model = model(&client, options)?;
-    runtime()?.block_on(drive::drive(client, model, options))
+    until_done(drive::drive(client, model, options))?
 }
 
 /// What the server does at the moment, with so many allocations at most, as text.
 pub fn snapshot(client: &Arc<Client>, options: &Options, rows: u16) -> Result<String, Failure> {
     let model = model(client, options)?;
     let taken = once::snapshot(client, model, (SNAPSHOT_COLUMNS, rows));
-    runtime()?
-        .block_on(taken)
-        .map_err(|trouble| Failure::NoAnswer {
-            place: client.place().to_string(),
-            reason: trouble.sentence(),
-        })
+    until_done(taken)?.map_err(|trouble| Failure::NoAnswer {
+        place: client.place().to_string(),
+        reason: trouble.sentence(),
+    })
 }
 
 /// Whether the window's size can be asked: where it cannot, there is no terminal to draw on.
@@ -124,9 +122,13 @@ fn model(client: &Client, options: &Options) -> Result<Model, Failure> {
     Ok(model)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
+fn until_done<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(Failure::Runtime)
+        .map_err(Failure::Runtime)?;
+    let done = runtime.block_on(work);
+    // A lookup of a name that hangs holds a thread, for as long as the resolver likes; nobody waits for it.
+    runtime.shutdown_background();
+    Ok(done)
 }

@@ -1,6 +1,6 @@
 //! What is known, what is shown and what is asked next. Pure: time is passed in, questions are returned.
 
-use super::answers::{Allocation, One, Tunnel};
+use super::answers::{Allocation, Moment, One, Tunnel};
 use super::client::{Answer, Trouble};
 use super::editor::Editor;
 use super::filter::{Kind, Pairs};
@@ -60,7 +60,7 @@ pub(super) struct Detail {
     /// To the peer and to the client.
     pub rates: [FlowRate; 2],
     pub has_ended: bool,
-    counted_at_s: Option<f64>,
+    counted_at: Moment,
 }
 
 /// Whether the server answers.
@@ -182,10 +182,15 @@ impl Model {
     fn take_answer(&mut self, question: &Question, answer: Answer) -> Vec<Effect> {
         match (question, answer) {
             (Question::Stats, Answer::Stats(stats)) => {
-                self.numbers.take(*stats);
+                let is_other = self.numbers.take(*stats);
+                let mut asked = match is_other {
+                    true => self.start_anew(),
+                    false => Vec::new(),
+                };
                 if self.numbers.wants_history() {
-                    return self.ask(Question::History);
+                    asked.extend(self.ask(Question::History));
                 }
+                return asked;
             }
             (Question::History, Answer::History(history)) => self.numbers.take_history(&history),
             (Question::Allocations(query), Answer::Allocations(page)) => {
@@ -213,6 +218,20 @@ impl Model {
             _ => {}
         }
         Vec::new()
+    }
+
+    /// Another process is behind the address: an ID that was seen is nobody's, or somebody else's.
+    fn start_anew(&mut self) -> Vec<Effect> {
+        if matches!(self.popup, Some(Popup::Confirm { .. })) {
+            self.popup = None;
+        }
+        if let Some(detail) = &mut self.detail {
+            detail.has_ended = true;
+        }
+        self.allocations.forget();
+        self.tunnels.forget();
+        self.note("the server has started anew".to_owned());
+        self.ask_for_screen()
     }
 
     fn take_trouble(&mut self, question: &Question, trouble: Trouble) -> Vec<Effect> {
@@ -300,7 +319,7 @@ impl Model {
             allocation: None,
             rates: [FlowRate::default(); 2],
             has_ended: false,
-            counted_at_s: None,
+            counted_at: Moment::default(),
         });
         self.show(Screen::Detail)
     }
@@ -326,7 +345,12 @@ impl Model {
 
 impl Detail {
     fn take(&mut self, one: One) {
-        let span = Span::between(self.counted_at_s, one.uptime_s);
+        // What has the same ID there is somebody else's.
+        if self.has_ended || one.moment.is_of_another_process(self.counted_at) {
+            self.has_ended = true;
+            return;
+        }
+        let span = Span::between(self.counted_at, one.moment);
         let rates = self.allocation.as_ref().zip(span).map(|(old, span)| {
             let new = &one.allocation;
             [
@@ -335,7 +359,7 @@ impl Detail {
             ]
         });
         self.rates = rates.unwrap_or_default();
-        self.counted_at_s = one.uptime_s;
+        self.counted_at = one.moment;
         self.allocation = Some(one.allocation);
     }
 }

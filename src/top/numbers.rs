@@ -70,22 +70,25 @@ impl Numbers {
         self.history == Memory::Wanted
     }
 
-    pub(super) fn take(&mut self, stats: Stats) {
+    /// Returns whether another process than before has answered.
+    pub(super) fn take(&mut self, stats: Stats) -> bool {
         self.rates = Rates::between(&self.stats, &stats).unwrap_or_default();
-        let gap = stats.time.zip(self.stats.time).map(|(new, old)| new - old);
-        let is_other = stats.uptime_s < self.stats.uptime_s;
+        let (new, old) = (stats.moment, self.stats.moment);
+        let gap = new.time.zip(old.time).map(|(new, old)| new - old);
+        let is_other = new.is_of_another_process(old);
         if self.history == Memory::Known && (is_other || gap.is_some_and(|gap| gap > GAP_S)) {
             self.history = Memory::Wanted;
         }
         self.stats = stats;
-        let Some(time) = self.stats.time else {
-            return;
+        let Some(time) = self.stats.moment.time else {
+            return is_other;
         };
         for of in Of::ALL {
             if let Some(value) = self.value(of) {
                 self.trails[of as usize].push(time, value);
             }
         }
+        is_other
     }
 
     pub(super) fn take_history(&mut self, history: &History) {

@@ -1,8 +1,8 @@
 //! What happens in a second, from the differences between two answers. Pure.
 //!
-//! A counter that went backwards belongs to another process: it has no rate.
+//! Two answers of different processes make no rate, nor does a counter that went backwards.
 
-use super::answers::{Flow, Stats, Traffic};
+use super::answers::{Flow, Moment, Stats, Traffic};
 use super::text::Clean;
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub(super) struct FlowRate {
 impl Rates {
     /// `None` if the two are no two moments of one process.
     pub(super) fn between(old: &Stats, new: &Stats) -> Option<Self> {
-        let span = Span::between(old.uptime_s, new.uptime_s)?;
+        let span = Span::between(old.moment, new.moment)?;
         let drops = span.map(&old.drops, &new.drops);
         let errors = span.map(&old.proxy.errors, &new.proxy.errors);
         let requests = span.map(&old.proxy.requests, &new.proxy.requests);
@@ -54,7 +54,7 @@ impl Rates {
             proxy_requests: new.proxy.requests.as_ref().map(|_| requests.values().sum()),
             proxy_errors: new.proxy.errors.as_ref().map(|_| errors.values().sum()),
             proxy_errors_by_reason: errors,
-            upstreams: span.map(&by_host(old), &by_host(new)),
+            upstreams: span.shared(&by_host(old), &by_host(new)),
             cores: span.difference(old.process.cpu_s, new.process.cpu_s),
         })
     }
@@ -76,9 +76,10 @@ pub(super) fn sum(flows: &BTreeMap<Clean, FlowRate>) -> FlowRate {
 pub(super) struct Span(f64);
 
 impl Span {
-    pub(super) fn between(old_s: Option<f64>, new_s: Option<f64>) -> Option<Self> {
-        let seconds = new_s? - old_s?;
-        (seconds >= SPAN_S_MIN).then_some(Self(seconds))
+    pub(super) fn between(old: Moment, new: Moment) -> Option<Self> {
+        let seconds = new.uptime_s? - old.uptime_s?;
+        let is_one = !new.is_of_another_process(old);
+        (is_one && seconds >= SPAN_S_MIN).then_some(Self(seconds))
     }
 
     pub(super) fn rate(self, old: Option<u64>, new: Option<u64>) -> Option<f64> {
@@ -105,6 +106,18 @@ impl Span {
                 Some((key.clone(), self.rate(Some(before), Some(*count))?))
             })
             .collect()
+    }
+
+    /// Without what was not in the former answer. Of many upstreams the busiest are told, so another one may have come among
+    /// them with all that it has counted since the start.
+    fn shared<K: Ord + Clone>(
+        self,
+        old: &Option<BTreeMap<K, u64>>,
+        new: &Option<BTreeMap<K, u64>>,
+    ) -> BTreeMap<K, f64> {
+        let mut rates = self.map(old, new);
+        rates.retain(|key, _| old.as_ref().is_some_and(|old| old.contains_key(key)));
+        rates
     }
 
     fn flows(
@@ -192,11 +205,23 @@ mod tests {
     }
 
     #[test]
+    fn an_upstream_that_was_not_told_before_has_no_rate_yet() {
+        let (old, mut new) = (stats(10.0, 0, 4), stats(12.0, 0, 10));
+        for upstream in new.proxy.upstreams.iter_mut().flatten() {
+            upstream.host = Clean::new("b.example:443");
+        }
+        let rates = Rates::between(&old, &new).expect("later");
+        assert_eq!(rates.upstreams, BTreeMap::new());
+        // Of closed sets all are told, at zero or later: what appears has begun.
+        assert_eq!(rates.drops_total, Some(3.0));
+    }
+
+    #[test]
     fn a_restart_and_an_answer_of_the_same_moment_make_no_rate() {
         let later = stats(12.0, 6000, 10);
         assert_eq!(Rates::between(&later, &stats(1.0, 0, 0)), None);
         assert_eq!(Rates::between(&later, &later), None);
-        // Another process that has been up for longer.
+        // Another process that has been up for longer, on a server that does not tell the time.
         let rates = Rates::between(&later, &stats(20.0, 1000, 4)).expect("later");
         assert_eq!(rates.to_peer[&Clean::new("udp")].bits, None);
         assert!(!rates.drops.contains_key(&Clean::new("no_permission")));

@@ -1,4 +1,4 @@
-//! Ctrl-C at any moment: it ends at once, and what it has allocated is deleted.
+//! Ctrl-C, SIGTERM or SIGHUP at any moment: it ends at once, and what it has allocated is deleted.
 
 use super::network;
 use super::site::{DOMAIN, Site, allocations};
@@ -24,10 +24,10 @@ fn start(site: &Site, arguments: &[&str]) -> Child {
     command.spawn().expect("the binary")
 }
 
-/// Sends SIGINT; the report.
-fn interrupt(child: &mut Child) -> Value {
+/// Sends the signal; the report.
+fn interrupt(child: &mut Child, signal: &str) -> Value {
     let pid = child.id().to_string();
-    let sent = Command::new("kill").args(["-INT", &pid]).status();
+    let sent = Command::new("kill").args([signal, &pid]).status();
     assert!(sent.expect("kill runs").success());
     let code = child.wait().expect("an exit").code();
     assert_eq!(code, Some(130));
@@ -50,7 +50,7 @@ fn it_ends_at_once_and_leaves_no_allocation() {
         let mut child = start(&site, &[]);
         // The upstream test is under way once it has connected.
         let held = silent.accept().expect("a connection");
-        interrupt(&mut child);
+        interrupt(&mut child, "-INT");
         assert_eq!(allocations(), 0);
         drop(held);
         assert_eq!(serving.stop(), Some(0));
@@ -66,20 +66,22 @@ fn allocations_of_a_test_that_is_broken_off_are_deleted() {
         let site = Site::new()
             .with("tcp = [\"127.0.0.1:3478\"]", "tcp = []")
             .with("listen = \"127.0.0.1:9641\"", "listen = \"off\"");
-        let mut child = start(&site, &["--only", "turn"]);
         let next = || {
             requests
                 .recv_timeout(super::process::PATIENCE)
                 .expect("a request")
         };
-        while next().0 != CREATE_PERMISSION {}
-        interrupt(&mut child);
-        let deleted: HashSet<SocketAddr> = requests
-            .try_iter()
-            .filter(|(method, lifetime, _)| (*method, *lifetime) == (REFRESH, Some(0)))
-            .map(|(_, _, from)| from)
-            .collect();
-        assert_eq!(deleted.len(), 2);
+        for signal in ["-INT", "-TERM", "-HUP"] {
+            let mut child = start(&site, &["--only", "turn"]);
+            while next().0 != CREATE_PERMISSION {}
+            interrupt(&mut child, signal);
+            let deleted: HashSet<SocketAddr> = requests
+                .try_iter()
+                .filter(|(method, lifetime, _)| (*method, *lifetime) == (REFRESH, Some(0)))
+                .map(|(_, _, from)| from)
+                .collect();
+            assert_eq!(deleted.len(), 2, "{signal}");
+        }
     });
 }
 

@@ -3,7 +3,7 @@
 use super::network;
 use super::site::{Checked, Site, UPSTREAM, origin};
 use super::web::certs::{Authority, Leaf, Validity};
-use super::web::origin::Origin;
+use super::web::origin::{Origin, send};
 use std::net::TcpListener;
 
 /// The check of an upstream with this certificate alone; the server need not run for it.
@@ -103,6 +103,51 @@ fn an_upstream_that_refuses_fails_there_and_through_the_server() {
         );
         checked.assert_ok("udp 127.0.0.1:3478", "there and back");
         checked.assert_code(1);
+        assert_eq!(serving.stop(), Some(0));
+    });
+}
+
+/// A load balancer before the upstream may say so; the command reaches the upstream by itself, so the path is not the reason.
+#[test]
+fn a_gateways_error_of_an_upstream_that_is_reached_is_its_own() {
+    const NAME: &str = "upstreams::a_gateways_error_of_an_upstream_that_is_reached_is_its_own";
+    network::alone(NAME, &[], || {
+        let site = Site::new();
+        let leaf = site.authority.leaf(&[UPSTREAM]);
+        let origin = Origin::start(&leaf, |seen, wire, _| match seen.message.one("upgrade") {
+            Some(_) => send(wire, "502 Bad Gateway", &[], b"<h1>Bad Gateway</h1>"),
+            None => send(wire, "200 OK", &[], b""),
+        });
+        let site = site.reaching(origin.addr);
+        let mut serving = site.serve();
+        let checked = site.check(&["--only", "upstreams,proxy"]);
+        checked.assert_ok(&format!("WebSocket to {UPSTREAM}"), "answers 502");
+        checked.assert_code(0);
+        let checked = site.check(&["--only", "proxy"]);
+        let detail = "of the upstream or of relayd";
+        checked.assert(&format!("WebSocket to {UPSTREAM}"), "fail", detail, "row");
+        assert_eq!(serving.stop(), Some(0));
+    });
+}
+
+/// The limit counts by address, and everything that is asked comes from this one.
+#[test]
+fn a_rate_limit_that_the_test_reaches_is_no_failure() {
+    const NAME: &str = "upstreams::a_rate_limit_that_the_test_reaches_is_no_failure";
+    network::alone(NAME, &[], || {
+        let site = Site::new();
+        let origin = origin(&site.authority.leaf(&[UPSTREAM]), 0);
+        let limits = "[proxy.limits]\nrequests_per_second_per_address = 1\n";
+        let site = site.reaching(origin.addr).append(limits);
+        let mut serving = site.serve();
+        let checked = site.check(&["--only", "proxy"]);
+        checked.assert_code(0);
+        let rows = checked.json["checks"].as_array().expect("rows").iter();
+        let limited = rows.filter(|row| {
+            let detail = row["detail"].as_str().unwrap_or_default();
+            row["result"] == "untried" && detail.contains("requests_per_second_per_address")
+        });
+        assert!(limited.count() > 0, "{:#}", checked.json);
         assert_eq!(serving.stop(), Some(0));
     });
 }

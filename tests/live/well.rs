@@ -72,6 +72,39 @@ fn listeners_on_every_address_are_reached_in_both_families() {
     });
 }
 
+/// As with the sysctl of the same name in /etc: `[::]` can be bound, and `::1` does not exist.
+#[test]
+fn a_server_that_is_well_passes_where_ipv6_is_switched_off() {
+    const NAME: &str = "well::a_server_that_is_well_passes_where_ipv6_is_switched_off";
+    const SWITCH: &str = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
+    network::alone(NAME, &[], || {
+        if let Err(error) = std::fs::write(SWITCH, "1") {
+            eprintln!("not tried: {SWITCH}: {error}");
+            return;
+        }
+        let site = Site::new()
+            .with(
+                "udp = [\"127.0.0.1:3478\"]",
+                "udp = [\"[::]:3478\", \"0.0.0.0:3478\"]",
+            )
+            .with(
+                "tls = [\"127.0.0.1:8443\"]",
+                "tls = [\"[::]:8443\", \"0.0.0.0:8443\"]",
+            );
+        let mut serving = site.serve();
+        let checked = site.check(&["--only", "turn,proxy"]);
+        checked.assert_code(0);
+        for what in ["udp [::]:3478", "tls [::]:8443", "https, [::]:8443"] {
+            checked.assert(what, "untried", "this machine has no IPv6", "");
+        }
+        for what in ["udp 127.0.0.1:3478", "tls 127.0.0.1:8443"] {
+            checked.assert_ok(what, "there and back");
+        }
+        checked.assert_ok("https, 127.0.0.1:8443", "200");
+        assert_eq!(serving.stop(), Some(0));
+    });
+}
+
 /// A network that has to send a PROXY header: loopback, as behind a load balancer on the same machine.
 #[test]
 fn listeners_that_want_a_proxy_header_get_one() {

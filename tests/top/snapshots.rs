@@ -1,10 +1,12 @@
 //! Without a terminal: `--once`, pipes, and what is said when there is no answer.
 
+use crate::network;
 use crate::support::client::{Kind, Outcome};
 use crate::support::subject::{Setup, Subject};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn top(arguments: &[&str]) -> Output {
     command(arguments).output().expect("relayd starts")
@@ -151,4 +153,24 @@ fn what_cannot_be_asked_ends_with_the_reason() {
         let said = text(&output.stderr);
         assert!(said.contains(reason), "{arguments:?}: {said}");
     }
+}
+
+/// The system's resolver goes on by itself, for a minute here.
+#[test]
+fn a_name_that_nobody_looks_up_does_not_hold_the_end_back() {
+    const NAME: &str = "snapshots::a_name_that_nobody_looks_up_does_not_hold_the_end_back";
+    network::alone(NAME, &[], || {
+        let _silent = UdpSocket::bind("127.0.0.1:53").expect("the port is free in this network");
+        let resolver = "nameserver 127.0.0.1\noptions timeout:30 attempts:2\n";
+        let inner = command(&["--once", "--url", "http://admin.example.com:9641"]);
+        let mut command = Command::new("unshare");
+        let script = "mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"";
+        command.args(["--mount", "sh", "-c", script, "sh"]);
+        command.arg(file("resolv.conf", resolver));
+        command.arg(inner.get_program()).args(inner.get_args());
+        let begun = Instant::now();
+        let output = command.output().expect("unshare (package util-linux) runs");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{output:?}");
+    });
 }

@@ -54,6 +54,27 @@ what to do
 }
 
 #[test]
+fn nothing_that_a_terminal_would_obey_reaches_it() {
+    let evil = "a\x1b[2J\u{9b}1m\x07\rb\nc\u{202e}d";
+    let rows = vec![
+        Row::fail(Part::Server, evil, evil, evil),
+        Row::ok(Part::Proxy, evil, evil),
+    ];
+    let report = Report::new(evil.to_owned(), 0, Duration::ZERO, false, rows);
+    let text = report.text(Style::Plain);
+    let json = serde_json::to_string(&report).expect("plain data");
+    for shown in [text.replace('\n', ""), json.clone(), report.source] {
+        let obeyed = |c: char| c.is_control() || c == '\u{202e}';
+        assert!(!shown.contains(obeyed), "{shown:?}");
+    }
+    assert!(!json.contains("\\u00"), "{json}");
+    assert!(
+        text.contains("a\u{fffd}[2J\u{fffd}1m\u{fffd} b c\u{fffd}d"),
+        "{text}"
+    );
+}
+
+#[test]
 fn colours_change_nothing_but_colours() {
     let mut text = report().text(Style::Coloured);
     for code in ["\x1b[32m", "\x1b[33m", "\x1b[1;31m", "\x1b[2m", "\x1b[0m"] {

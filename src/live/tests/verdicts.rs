@@ -1,13 +1,13 @@
 use crate::check::Capacity;
 use crate::ip_rules::IpRules;
 use crate::live::certificate::{Certificate, Fault, HandshakeError};
-use crate::live::http::HttpError;
+use crate::live::http::{Answer, HttpError};
 use crate::live::machine::{capacity_row, clock_row};
 use crate::live::outside::{self, StunServer, View};
 use crate::live::report::{Row, Verdict};
 use crate::live::server::{self, Facts as ServerFacts, Running, Told};
 use crate::live::upstreams::{self, Ended, Facts, Names, Target, Way};
-use crate::live::web::{Outcome, certificate_row, websocket_row};
+use crate::live::web::{Door, Outcome, certificate_row, health_row, preflight_row, websocket_row};
 use crate::proxy::allowlist::Authority;
 use std::io;
 use std::path::Path;
@@ -205,7 +205,7 @@ fn an_answer_of_the_upstream_proves_the_path_and_one_of_relayd_does_not() {
     };
     let answered = |status, body: &str| {
         let body = body.as_bytes().to_vec();
-        websocket_row(&target, &Outcome::Answered { status, body })
+        websocket_row(&target, &Outcome::Answered { status, body }, false)
     };
     let own =
         r#"{"error":"connect_failed","message":"The upstream host could not be connected to."}"#;
@@ -229,9 +229,50 @@ fn an_answer_of_the_upstream_proves_the_path_and_one_of_relayd_does_not() {
         "requests_per_second",
         "",
     );
-    let opened = websocket_row(&target, &Outcome::Opened { pong: true });
+    let body = || b"<h1>Bad Gateway</h1>".to_vec();
+    let answered = |body| {
+        let outcome = Outcome::Answered { status: 502, body };
+        websocket_row(&target, &outcome, true)
+    };
+    // This command reaches the upstream, so the words are its own.
+    assert_row(
+        &answered(body()),
+        Verdict::Ok,
+        "the upstream answers 502",
+        "",
+    );
+    let own = own.as_bytes().to_vec();
+    assert_row(
+        &answered(own),
+        Verdict::Fail,
+        "502 connect_failed",
+        "row of this upstream",
+    );
+    let opened = websocket_row(&target, &Outcome::Opened { pong: true }, true);
     assert_row(&opened, Verdict::Ok, "101", "");
     assert_eq!(opened.what, "WebSocket /ws/ to api.example.com");
+}
+
+#[test]
+fn a_rate_limit_that_stands_in_the_way_is_no_failure_of_what_was_asked() {
+    let limited = || {
+        let body = r#"{"error":"too_many_requests","message":"Too many requests."}"#;
+        Ok(Answer {
+            status: 429,
+            headers: http::HeaderMap::new(),
+            body: body.into(),
+        })
+    };
+    let door = Door {
+        address: "127.0.0.1:443".parse().expect("an address"),
+        tls: true,
+    };
+    for row in [
+        health_row(door, &limited()),
+        preflight_row("https://app.example.com", &limited()),
+    ] {
+        assert_row(&row, Verdict::Untried, "requests_per_second", "");
+    }
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub(in crate::live) enum Trouble {
     },
     /// What arrived is not what was sent.
     Changed,
-    /// Ctrl-C.
+    /// By a signal.
     Stopped,
 }
 

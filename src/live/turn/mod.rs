@@ -74,14 +74,19 @@ pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Vec<Row> {
             "the password of a first try is known to its server alone: its test page makes a call",
         );
     }
-    let listeners = listeners(server);
-    if listeners.is_empty() {
+    let (listeners, mut untried_rows) = listeners(server);
+    if listeners.is_empty() && untried_rows.is_empty() {
         return untried("no listener with a port that can be known");
     }
     let config = &setup.loaded.config;
     let now_s = clock::now().unix_s();
     if logins(config, now_s, 0).is_none() {
         return untried("there is no user and no secret: nobody can allocate");
+    }
+    if config.turn.auth_secrets.is_empty() && config.turn.limits.allocations_per_user == 1 {
+        return untried(
+            "turn.limits.allocations_per_user is 1 and this test needs two of one user; with a secret in turn.auth_secret it takes names of its own",
+        );
     }
     // Verification is the proxy part's; here every certificate will do.
     let Some(tls) = Tls::new(public_roots()) else {
@@ -99,7 +104,8 @@ pub(super) async fn check(setup: &Rc<Setup>, server: &Rc<Server>) -> Vec<Row> {
         }
     });
     let rows = each(tests.collect(), at_once(config)).await;
-    rows.into_iter().flatten().collect()
+    untried_rows.splice(0..0, rows.into_iter().flatten());
+    untried_rows
 }
 
 /// A user's own quota is to be enough for the test, whoever else uses it: each listener takes two allocations.
@@ -110,20 +116,27 @@ fn at_once(config: &Config) -> usize {
     }
 }
 
-fn listeners(server: &Server) -> Vec<Listener> {
+/// Those to test, and rows for those that cannot be reached from this machine.
+fn listeners(server: &Server) -> (Vec<Listener>, Vec<Row>) {
     let listeners = server.listeners();
     let all = [
         (Transport::Udp, &listeners.udp),
         (Transport::Tcp, &listeners.tcp),
         (Transport::Tls, &listeners.tls),
     ];
-    let one = |transport, address: &SocketAddr| Listener {
-        transport,
-        address: own::reachable(*address),
-    };
-    all.into_iter()
-        .flat_map(|(transport, list)| list.iter().map(move |address| one(transport, address)))
-        .collect()
+    let (mut reached, mut rows) = (Vec::new(), Vec::new());
+    for (transport, list) in all {
+        for address in list {
+            match own::way(*address) {
+                Ok(address) => reached.push(Listener { transport, address }),
+                Err(why) => {
+                    let what = format!("{} {address}", transport.name());
+                    rows.push(Row::untried(Part::Turn, what, why));
+                }
+            }
+        }
+    }
+    (reached, rows)
 }
 
 /// Two credentials, for the two allocations of a listener: each of another name, where a secret makes them, so that no quota is in
@@ -227,17 +240,15 @@ async fn there_and_back(
     let mut payload = vec![0; PAYLOAD_BYTES];
     SystemRng.fill(&mut payload);
     let begun = clock::now().instant();
-    carry(first, second, Step::There, |talk| {
+    carry(first, second, Step::There, &payload, |talk| {
         talk.channel_data(CHANNEL, &payload)
     })
-    .await
-    .and_then(|arrived| same(&arrived, &payload))?;
+    .await?;
     payload.reverse();
-    carry(second, first, Step::Back, |talk| {
+    carry(second, first, Step::Back, &payload, |talk| {
         talk.send_indication(one, &payload)
     })
-    .await
-    .and_then(|arrived| same(&arrived, &payload))?;
+    .await?;
     Ok(Relayed {
         relayed: one,
         round_trip,
@@ -254,28 +265,35 @@ fn other(family: Family) -> Family {
     }
 }
 
-/// Sends until something arrives, or the step is over.
+/// Sends until the payload arrives, or the step is over.
+///
+/// Another packet decides nothing before the end: a permission is for a whole address (RFC 8656 §2.3), so any other allocation
+/// of the same server may send here.
 async fn carry(
     from: &mut Conversation,
     to: &mut Conversation,
     step: Step,
+    payload: &[u8],
     message: impl Fn(&mut Conversation) -> Vec<u8>,
-) -> Result<Vec<u8>, Trouble> {
+) -> Result<(), Trouble> {
     let wait = to.step / TRIES;
+    let mut others = false;
     for _ in 0..TRIES {
         let bytes = message(from);
         from.send(&bytes, step).await?;
-        if let Ok(arrived) = timeout(wait, to.payload(step)).await {
+        let arrival = async {
+            while to.payload(step).await? != payload {
+                others = true;
+            }
+            Ok(())
+        };
+        if let Ok(arrived) = timeout(wait, arrival).await {
             return arrived;
         }
     }
-    Err(Trouble::Silent { step })
-}
-
-fn same(arrived: &[u8], sent: &[u8]) -> Result<(), Trouble> {
-    match arrived == sent {
-        true => Ok(()),
-        false => Err(Trouble::Changed),
+    match others {
+        true => Err(Trouble::Changed),
+        false => Err(Trouble::Silent { step }),
     }
 }
 
@@ -286,4 +304,43 @@ async fn delete(talk: &mut Conversation) -> bool {
     }
     let deleted = timeout(DELETION, talk.delete()).await;
     matches!(deleted, Ok(Ok(()))) || talk.is_stream()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    const STEP: Duration = Duration::from_secs(2);
+
+    fn talk() -> (Conversation, DuplexStream) {
+        let (near, far) = duplex(64 << 10);
+        let login = Login::of_user("", &UserKey::Password(Secret::new("")));
+        let session = Session::new(login);
+        (Conversation::new(Wire::stream(near), session, STEP), far)
+    }
+
+    async fn carried(arriving: &[&[u8]]) -> Result<(), Trouble> {
+        let ((mut from, _server), (mut to, mut server)) = (talk(), talk());
+        for payload in arriving {
+            let bytes = from.channel_data(CHANNEL, payload);
+            server.write_all(&bytes).await.expect("there is room");
+        }
+        let message = |talk: &mut Conversation| talk.channel_data(CHANNEL, b"sent");
+        carry(&mut from, &mut to, Step::There, b"sent", message).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_packet_of_somebody_else_does_not_stand_for_the_one_that_was_sent() {
+        let arrived = carried(&[b"else", b"sent"]).await;
+        assert!(arrived.is_ok(), "{arrived:?}");
+        let arrived = carried(&[b"else", b"more"]).await;
+        assert!(matches!(arrived, Err(Trouble::Changed)), "{arrived:?}");
+        let arrived = carried(&[]).await;
+        assert!(
+            matches!(arrived, Err(Trouble::Silent { step: Step::There })),
+            "{arrived:?}"
+        );
+    }
 }

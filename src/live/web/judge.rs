@@ -1,6 +1,6 @@
 //! What is said about HTTPS and WebSockets through the server, from the answers alone. Pure.
 
-use super::Door;
+use super::{Door, scheme};
 use crate::live::certificate::{Certificate, DAYS_MIN, Fault, HandshakeError};
 use crate::live::http::{Answer, HttpError};
 use crate::live::report::{Part, Row};
@@ -101,12 +101,12 @@ pub(in crate::live) fn certificate_row(domain: &str, it: &Certificate, acme: boo
 }
 
 pub(in crate::live) fn health_row(door: Door, asked: &Result<Answer, NoStream>) -> Row {
-    let scheme = if door.tls { "https" } else { "http" };
-    let what = format!("{scheme}, {}", door.address);
+    let what = format!("{}, {}", scheme(door.tls), door.address);
     match asked {
         Ok(answer) if answer.status == 200 && answer.body.starts_with(b"ok") => {
             Row::ok(Part::Proxy, what, "/healthcheck is answered 200")
         }
+        Ok(answer) if is_limited(&answer.body) => Row::untried(Part::Proxy, what, LIMITED),
         Ok(answer) => Row::fail(
             Part::Proxy,
             what,
@@ -123,6 +123,9 @@ pub(in crate::live) fn preflight_row(origin: &str, asked: &Result<Answer, NoStre
         Ok(answer) => answer,
         Err(error) => return Row::fail(Part::Proxy, WHAT, error.detail(), error.advice()),
     };
+    if is_limited(&answer.body) {
+        return Row::untried(Part::Proxy, WHAT, LIMITED);
+    }
     let allowed = answer.headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
     let is_allowed = allowed.is_some_and(|it| it == origin || it == "*");
     match (answer.status, is_allowed) {
@@ -140,7 +143,8 @@ pub(in crate::live) fn preflight_row(origin: &str, asked: &Result<Answer, NoStre
     }
 }
 
-pub(in crate::live) fn websocket_row(target: &Target, asked: &Asked) -> Row {
+/// `is_reached`: this command has reached the upstream by itself.
+pub(in crate::live) fn websocket_row(target: &Target, asked: &Asked, is_reached: bool) -> Row {
     let what = match &target.way {
         Way::Prefix(prefix) => format!("WebSocket {prefix} to {}", target.authority),
         Way::Host | Way::Agora | Way::Trtc => format!("WebSocket to {}", target.authority),
@@ -151,19 +155,15 @@ pub(in crate::live) fn websocket_row(target: &Target, asked: &Asked) -> Row {
             Row::ok(Part::Proxy, what, "101; a ping was not answered at once")
         }
         Asked::Answered { status, body } => match own_error(body) {
-            // The limit that the configuration wants; this test asks many at once.
-            Some((label, _)) if label == "too_many_requests" => Row::untried(
-                Part::Proxy,
-                what,
-                "proxy.limits.requests_per_second_per_address stands in the way of this test",
-            ),
+            Some(_) if is_limited(body) => Row::untried(Part::Proxy, what, LIMITED),
             Some((label, sentence)) => Row::fail(
                 Part::Proxy,
                 what,
                 format!("relayd answers {status} {label}: {sentence}"),
                 own_error_advice(&label),
             ),
-            None if matches!(status, 502..=504) => Row::fail(
+            // An upstream behind a load balancer may answer this by itself.
+            None if matches!(status, 502..=504) && !is_reached => Row::fail(
                 Part::Proxy,
                 what,
                 format!("status {status}, of the upstream or of relayd"),
@@ -191,6 +191,13 @@ pub(in crate::live) fn websocket_row(target: &Target, asked: &Asked) -> Row {
 }
 
 const NOT_REACHED: &str = "The running server does not reach it; the row of this upstream above says what is wrong. If that one is ok, the server lives under other conditions than this command: its user's, its container's or its unit's DNS and firewall.";
+
+/// The limit that the configuration wants; this test asks many at once.
+const LIMITED: &str = "proxy.limits.requests_per_second_per_address stands in the way of this test";
+
+fn is_limited(body: &[u8]) -> bool {
+    own_error(body).is_some_and(|(label, _)| label == "too_many_requests")
+}
 
 /// relayd's own errors have this body.
 fn own_error(body: &[u8]) -> Option<(String, String)> {

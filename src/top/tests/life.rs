@@ -5,6 +5,7 @@ use crate::top::client::{Answer, Trouble};
 use crate::top::key::Key;
 use crate::top::model::{Effect, Model, Popup, Screen};
 use crate::top::question::{Ending, Question};
+use crate::top::rates::Rates;
 use crate::top::text::Clean;
 use crate::top::view::Seen;
 use std::time::Duration;
@@ -75,6 +76,54 @@ fn ending_needs_a_yes_to_a_question_that_names_it() {
     );
     model.now += Duration::from_secs(60);
     assert_eq!(model.notice(), None);
+}
+
+/// Another process behind the same address: its IDs begin anew, so what was chosen may be somebody else's.
+#[test]
+fn after_a_restart_nothing_is_ended_that_was_chosen_before() {
+    // Restarted a moment ago, and up for longer than the one before.
+    for uptime_s in [1, 50_000] {
+        let restarted = || {
+            let mut stats = super::fixtures::stats(4);
+            stats["uptime_s"] = uptime_s.into();
+            Answer::Stats(Box::new(super::fixtures::read(stats)))
+        };
+        let mut model = busy();
+        model.key(Key::Char('x'));
+        assert!(model.popup.is_some());
+        let effects = model.take(&Question::Stats, Ok(restarted()));
+        assert!(model.popup.is_none());
+        assert_eq!(model.notice(), Some("the server has started anew"));
+        assert_eq!(model.numbers.rates, Rates::default());
+        assert!(model.key(Key::Char('x')).is_empty() && model.popup.is_none());
+        let list = "GET /allocations?sort=trouble&order=desc&limit=5".to_owned();
+        assert!(asked(&effects).contains(&list), "{effects:?}");
+
+        let mut model = busy();
+        let effects = model.key(Key::Enter);
+        answer_all(&mut model, effects, 4);
+        model.key(Key::Char('x'));
+        model.take(&Question::Stats, Ok(restarted()));
+        assert!(model.popup.is_none());
+        assert!(model.detail.as_ref().is_some_and(|detail| detail.has_ended));
+    }
+}
+
+/// The answer about an allocation may come before the numbers.
+#[test]
+fn an_allocation_of_another_process_is_not_taken_for_the_one_that_is_shown() {
+    let mut model = busy();
+    let effects = model.key(Key::Enter);
+    answer_all(&mut model, effects, 4);
+    let mut other = super::fixtures::one(6);
+    other["uptime_s"] = 1.into();
+    other["allocation"]["user"] = "mallory".into();
+    let other = Answer::Allocation(Box::new(super::fixtures::read(other)));
+    model.take(&Question::Allocation(17), Ok(other));
+    let detail = model.detail.as_ref().expect("it is shown");
+    assert!(detail.has_ended);
+    let shown = detail.allocation.as_ref().expect("it was answered");
+    assert_eq!(shown.user.as_str(), "alice");
 }
 
 #[test]

@@ -30,8 +30,8 @@ pub(super) fn title(model: &Model, look: Look) -> Line<'static> {
     if model.paused {
         strip.put("PAUSED", look.theme.head());
     }
-    if stats.uptime_s.is_some() {
-        strip.put(format!("up {}", span(stats.uptime_s)), text);
+    if stats.moment.uptime_s.is_some() {
+        strip.put(format!("up {}", span(stats.moment.uptime_s)), text);
     }
     if let Some(generation) = stats.configuration.generation {
         strip.put(format!("configuration {generation}"), text);
