@@ -323,7 +323,8 @@ describe('with ten thousand calls', () => {
     assert.equal(await plot.locator('path.line:not(.legend-sample *)').count(), 5);
     await key.click();
     await plot.locator('summary').click();
-    assert.equal(await plot.locator('tbody tr').count(), 6);
+    // The browser tells of an opened <details> a moment later.
+    await until('the numbers', async () => (await plot.locator('tbody tr').count()) === 6);
     await plot.locator('summary').click();
     await page.getByRole('button', { name: '24 h' }).click();
     await until('the history of a day', () => stub.requests.some((one) => one.includes('span=24h')));

@@ -164,7 +164,7 @@ function quality(id, round) {
 /** With what only one allocation's own page has. */
 function detail(row) {
   if (!row.quality) return row;
-  const points = 60;
+  const points = 120;
   const sinceEnd = Math.min(4, row.age_s / 2);
   const step = (row.age_s - sinceEnd) / (points - 0.5);
   const lengths = { step_s: step, last_step_s: step / 2, age_s: sinceEnd };
