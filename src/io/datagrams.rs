@@ -63,7 +63,7 @@ impl Worker {
         let Ok(count) = self.receiver.receive(listener.socket.as_fd(), room, LAYOUT) else {
             return false;
         };
-        listener.burst.note(count);
+        listener.burst.note(asked, count);
         self.full_calls += u64::from(count >= asked);
         let bound = listener.socket.addr();
         let start = self.arena.used();
@@ -131,7 +131,7 @@ impl Worker {
         let Ok(count) = self.receiver.receive(socket.socket().as_fd(), room, LAYOUT) else {
             return;
         };
-        socket.burst.note(count);
+        socket.burst.note(asked, count);
         self.full_calls += u64::from(count >= asked);
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
