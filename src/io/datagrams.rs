@@ -3,6 +3,7 @@
 use crate::addr::{ClientAddr, FiveTuple, PeerAddr, Transport};
 use crate::io::arena::{Arena, LAYOUT};
 use crate::io::outbox::{Chain, Item, Margins, Outbox, Payload};
+use crate::io::runs::Tally;
 use crate::io::token::{Link, Token};
 use crate::io::worker::Worker;
 use crate::sys::errors::{Origin, SocketError, take_error};
@@ -46,6 +47,9 @@ impl Worker {
             return false;
         };
         self.counts.listeners.receive_calls += 1;
+        if listener.runs.are_merged() {
+            return self.receive_merged_from_clients(index);
+        }
         // A wildcard listener must learn the address that was asked, which only a longer call tells.
         if !listener.is_wildcard && !self.has_rested && listener.burst.take_alone() {
             let bound = listener.socket.addr();
@@ -72,8 +76,10 @@ impl Worker {
         if self.handover.is_some() {
             self.read_lanes();
         }
+        let mut tally = Tally::default();
         for at in 0..count {
             if let Some(received) = self.receiver.get(at) {
+                tally.see(received.from, received.len);
                 self.note_listener_overflow(index, &received);
                 let slot = start + at * LAYOUT.stride;
                 let server_ip = received.local_ip.unwrap_or(bound.ip());
@@ -81,10 +87,13 @@ impl Worker {
                 self.handle_client_datagram(index, bound, server_ip, received.from, payload);
             }
         }
+        if let Some(listener) = self.listeners.get_mut(index) {
+            listener.runs.note(&tally, &listener.socket);
+        }
         count >= asked
     }
 
-    fn handle_client_datagram(
+    pub(super) fn handle_client_datagram(
         &mut self,
         listener: usize,
         bound: SocketAddr,
@@ -119,6 +128,9 @@ impl Worker {
             return;
         };
         self.counts.relays.receive_calls += 1;
+        if socket.runs.are_merged() {
+            return self.receive_merged_from_peers(relay);
+        }
         if !self.has_rested && socket.burst.take_alone() {
             if let Ok((from, payload)) = receive_one(socket.socket(), &mut self.arena) {
                 self.counts.relays.received += 1;
@@ -136,17 +148,27 @@ impl Worker {
         let start = self.arena.used();
         self.arena.take(count * LAYOUT.stride);
         self.counts.relays.received += count as u64;
+        let mut tally = Tally::default();
         for at in 0..count {
             if let Some(received) = self.receiver.get(at) {
+                tally.see(received.from, received.len);
                 self.note_relay_overflow(relay, &received);
                 let slot = start + at * LAYOUT.stride;
                 let payload = self.payload(at, slot, received.len);
                 self.handle_peer_datagram(relay, received.from, payload);
             }
         }
+        if let Some(socket) = self.relays.get_mut(relay) {
+            socket.note_runs(&tally);
+        }
     }
 
-    fn handle_peer_datagram(&mut self, relay: RelayId, from: SocketAddr, payload: Payload) {
+    pub(super) fn handle_peer_datagram(
+        &mut self,
+        relay: RelayId,
+        from: SocketAddr,
+        payload: Payload,
+    ) {
         let bytes = payload.bytes(&self.arena);
         let from = PeerAddr::new(from);
         let verdict = self.core.handle_peer(self.now, relay, from, bytes);
@@ -199,7 +221,7 @@ impl Worker {
         }
     }
 
-    fn note_listener_overflow(&mut self, index: usize, received: &Received) {
+    pub(super) fn note_listener_overflow(&mut self, index: usize, received: &Received) {
         if let (Some(overflow), Some(listener)) = (received.overflow, self.listeners.get_mut(index))
         {
             let more = overflow.wrapping_sub(listener.overflow);
@@ -208,7 +230,7 @@ impl Worker {
         }
     }
 
-    fn note_relay_overflow(&mut self, relay: RelayId, received: &Received) {
+    pub(super) fn note_relay_overflow(&mut self, relay: RelayId, received: &Received) {
         if let (Some(overflow), Some(socket)) = (received.overflow, self.relays.get_mut(relay)) {
             let more = overflow.wrapping_sub(socket.overflow);
             self.counts.relays.overflow += u64::from(more);

@@ -4,6 +4,7 @@ use crate::io::BindError;
 use crate::io::burst::Burst;
 use crate::io::listeners::{GroupId, Leaving};
 use crate::io::outbox::Chain;
+use crate::io::runs::Runs;
 use crate::sys::holder::{Protocol, holder};
 use crate::sys::inherit::{self, Given, Inherited, Origin};
 use crate::sys::socket::{Purpose, UdpSocket};
@@ -15,6 +16,7 @@ pub struct Listener {
     /// What waits to be sent from this socket in this round.
     pub chain: Chain,
     pub burst: Burst,
+    pub runs: Runs,
     /// The kernel's count of what its receive buffer has dropped, as last seen.
     pub overflow: u32,
     /// False while it is read by the process on the other side of an upgrade.
@@ -85,6 +87,7 @@ pub fn bind(
             all[worker_of(index, former, workers)].push(Listener {
                 is_wildcard: real.ip().is_unspecified(),
                 overflow: socket.overflow(),
+                runs: Runs::of(&socket),
                 socket,
                 is_read: former.is_none(),
                 former,

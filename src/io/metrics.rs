@@ -25,6 +25,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketCounts {
     pub received: u64,
+    /// Of those, merged with others of their flow by the kernel.
+    pub merged: u64,
     pub receive_calls: u64,
     /// Dropped by the kernel, because a socket's receive buffer was full.
     pub overflow: u64,
@@ -190,6 +192,13 @@ fn encode_sockets(encoder: &mut DescriptorEncoder, counts: &[(IoCounts, Counters
         "Datagrams received, by kind of socket",
         "socket",
         of_kinds(|socket| socket.received),
+    )?;
+    family(
+        encoder,
+        "relayd_media_merged_datagrams",
+        "Of those, received merged with others of their flow (UDP GRO)",
+        "socket",
+        of_kinds(|socket| socket.merged),
     )?;
     family(
         encoder,

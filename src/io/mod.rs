@@ -1,7 +1,8 @@
 //! Drivers of the TURN core: one worker thread per core with its own UDP listeners, relay sockets and streams.
 //!
 //! `media` is the face to the rest of relayd; `worker` is the loop. Between a packet in and a packet out there
-//! is no lock, no allocation and no copy of the payload. What the workers share (`ports`, `inbox`) is cold.
+//! is no lock and no allocation, and no copy of a payload unless it came in a merged run. What the workers share
+//! (`ports`, `inbox`) is cold.
 
 mod arena;
 mod burst;
@@ -16,6 +17,7 @@ mod listener;
 mod listeners;
 mod local;
 mod media;
+mod merged;
 mod metrics;
 mod neighbours;
 mod outbox;
@@ -23,6 +25,7 @@ mod pace;
 mod port_metrics;
 mod ports;
 mod relay;
+mod runs;
 mod stream;
 mod streams;
 mod token;

@@ -7,6 +7,7 @@ use crate::io::burst::Burst;
 use crate::io::local::{LocalRelays, Owner};
 use crate::io::outbox::Chain;
 use crate::io::ports::{Held, PortPool, Reservations};
+use crate::io::runs::{Runs, Tally};
 use crate::io::token::Token;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::socket::{Purpose, UdpSocket};
@@ -37,6 +38,7 @@ pub struct Relay {
     /// What waits to be sent from this socket in this round.
     pub chain: Chain,
     pub burst: Burst,
+    pub runs: Runs,
     /// The kernel's count of what its receive buffer has dropped, as last seen.
     pub overflow: u32,
 }
@@ -44,6 +46,11 @@ pub struct Relay {
 impl Relay {
     pub fn socket(&self) -> &UdpSocket {
         &self.held.socket
+    }
+
+    /// What a call for several has brought.
+    pub fn note_runs(&mut self, tally: &Tally) {
+        self.runs.note(tally, &self.held.socket);
     }
 
     /// The relayed transport address that it is bound to.
@@ -132,6 +139,7 @@ impl RelaySockets {
             held,
             chain: Chain::EMPTY,
             burst: Burst::START,
+            runs: Runs::START,
             overflow: 0,
         });
         Ok(BoundRelay { relay, addr })

@@ -159,6 +159,14 @@ impl Message<'_> {
         }
         Some(u32::from_ne_bytes(*self.data.first_chunk()?))
     }
+
+    /// Length of each datagram but the last of a message that is a merged run (`UDP_GRO`).
+    pub(super) fn segment_len(&self) -> Option<usize> {
+        if (self.level, self.kind) != (libc::SOL_UDP, libc::UDP_GRO) {
+            return None;
+        }
+        usize::try_from(i32::from_ne_bytes(*self.data.first_chunk()?)).ok()
+    }
 }
 
 const fn aligned(len: usize) -> usize {

@@ -8,6 +8,7 @@ use crate::sys::control::{self, Control};
 use crate::sys::name::Name;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Most datagrams of one call.
@@ -43,6 +44,18 @@ pub struct Received {
     pub local_ip: Option<IpAddr>,
     /// What the full receive buffer has cost this socket so far; absent means nothing.
     pub overflow: Option<u32>,
+    /// It is a run of datagrams, each of this length but the last, which may be shorter.
+    pub segment_len: Option<usize>,
+}
+
+impl Received {
+    /// The datagrams that it consists of; one, if it is no run.
+    pub fn parts(&self) -> impl ExactSizeIterator<Item = Range<usize>> + use<> {
+        let len = self.len;
+        let step = self.segment_len.filter(|step| *step > 0).unwrap_or(len);
+        let starts = (0..len.max(1)).step_by(step.max(1));
+        starts.map(move |start| start..len.min(start + step))
+    }
 }
 
 /// Receives one datagram by the cheapest call, without waiting; its length and sender. What is longer than `buffer` is cut.
@@ -127,8 +140,35 @@ impl Receiver {
             header.msg_controllen = control::LEN_MAX as _;
             count += 1;
         }
-        // SAFETY: `count` headers are set up; their pointers lead to slots and arrays that are borrowed
-        // through the call, with true lengths; slots do not overlap.
+        // SAFETY: `count` headers are set up; slots are borrowed until the end, and do not overlap.
+        unsafe { self.call(socket, count) }
+    }
+
+    /// Receives up to `count` messages, [`BATCH_MAX`] at most, without waiting; runs may come merged. They lie in
+    /// buffers of the receiver's own, see [`merged`](Self::merged).
+    pub fn receive_merged(&mut self, socket: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
+        let count = count.min(BATCH_MAX);
+        let buffers = self.spill.chunks_exact_mut(DATAGRAM_LEN_MAX);
+        for (at, (buffer, header)) in buffers.zip(self.headers.iter_mut()).take(count).enumerate() {
+            let vector = &mut self.vectors[at][0];
+            vector.iov_base = buffer.as_mut_ptr().cast();
+            vector.iov_len = buffer.len();
+            let header = &mut header.msg_hdr;
+            header.msg_name = (&raw mut self.names[at]).cast();
+            header.msg_namelen = Name::LEN_MAX;
+            header.msg_iov = vector;
+            header.msg_iovlen = 1;
+            header.msg_control = self.controls[at].as_mut_ptr();
+            header.msg_controllen = control::LEN_MAX as _;
+        }
+        // SAFETY: `count` headers are set up, with buffers of `self` that do not overlap.
+        unsafe { self.call(socket, count) }
+    }
+
+    /// Receives into the first `count` headers, all of whose pointers must lead to memory that is borrowed for writing
+    /// through the call, with true lengths.
+    unsafe fn call(&mut self, socket: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
+        // SAFETY: the caller has set the headers up, and they live through the call.
         let n = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -157,13 +197,21 @@ impl Receiver {
             from,
             local_ip: None,
             overflow: None,
+            segment_len: None,
         };
         let control_len = header.msg_hdr.msg_controllen as usize;
         for message in self.controls[index].messages(control_len) {
             received.local_ip = received.local_ip.or_else(|| message.local_ip());
             received.overflow = received.overflow.or_else(|| message.overflow());
+            received.segment_len = received.segment_len.or_else(|| message.segment_len());
         }
         Some(received)
+    }
+
+    /// A part of the message at `index` of the last [`receive_merged`](Self::receive_merged).
+    pub fn merged(&self, index: usize, part: Range<usize>) -> &[u8] {
+        let start = index * DATAGRAM_LEN_MAX;
+        &self.spill[start + part.start..start + part.end]
     }
 
     /// Length of the message at `index` of the last call, from a socket whose messages have no IP sender.
@@ -290,6 +338,81 @@ mod tests {
         let whole = batch.whole(0, head, got.len, LAYOUT);
         assert_eq!(whole[LAYOUT.headroom..LAYOUT.headroom + long.len()], long);
         assert_eq!(whole.len(), LAYOUT.headroom + long.len() + LAYOUT.tailroom);
+    }
+
+    #[test]
+    fn a_run_arrives_merged_and_is_told_apart_to_the_byte() {
+        for ip in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
+            let bind = |purpose| UdpSocket::bind(ip.parse().expect("valid"), purpose);
+            let receiver = bind(Purpose::Listener).expect("bound");
+            assert!(!receiver.merges_runs());
+            receiver.merge_runs().expect("Linux 5.0");
+            assert!(receiver.merges_runs());
+            let sender = UdpSocket::bind(ip.parse().expect("valid"), Purpose::Relay);
+            let sender = sender.expect("bound");
+            let to = match receiver.addr() {
+                addr if addr.ip().is_unspecified() => {
+                    SocketAddr::from(([127, 0, 0, 5], addr.port()))
+                }
+                addr => addr,
+            };
+            let bytes: Vec<u8> = (0..65_507u32).map(|n| (n % 251) as u8).collect();
+            // Sent by one call: a run that ends with a shorter one, one alone, an empty one, the longest, a run of two.
+            let lengths = [1200, 1200, 1200, 7, 500, 0, 65_507, 900, 900];
+            let datagrams = lengths.map(|len| Datagram {
+                bytes: &bytes[..len],
+                to,
+                from: None,
+            });
+            let mut counts = SendCounts::default();
+            Sender::new().send(sender.as_fd(), datagrams.into_iter(), &mut counts);
+            assert_eq!(counts.sent, lengths.len() as u64);
+            let mut batch = Receiver::new();
+            let mut seen = Vec::new();
+            let mut messages = 0;
+            while let Ok(count) = batch.receive_merged(receiver.as_fd(), 2) {
+                for at in 0..count {
+                    let received = batch.get(at).expect("an IP datagram");
+                    assert_eq!(received.from.port(), sender.addr().port());
+                    let asked = receiver.addr().ip().is_unspecified().then(|| to.ip());
+                    assert_eq!(received.local_ip, asked);
+                    messages += 1;
+                    for part in received.parts() {
+                        let part = batch.merged(at, part);
+                        assert!(*part == bytes[..part.len()]);
+                        seen.push(part.len());
+                    }
+                }
+            }
+            assert_eq!(seen, lengths);
+            assert!(messages < lengths.len(), "nothing was merged");
+        }
+    }
+
+    #[test]
+    fn a_message_has_the_parts_that_the_kernel_says() {
+        let lengths = |len, segment_len| -> Vec<usize> {
+            let received = Received {
+                len,
+                from: loopback(),
+                local_ip: None,
+                overflow: None,
+                segment_len,
+            };
+            let parts: Vec<_> = received.parts().collect();
+            assert_eq!(received.parts().len(), parts.len());
+            let ends = parts.iter().map(|part| part.end);
+            let starts = parts.iter().map(|part| part.start);
+            assert!(starts.eq(std::iter::once(0).chain(ends).take(parts.len())));
+            parts.iter().map(Range::len).collect()
+        };
+        assert_eq!(lengths(0, None), [0]);
+        assert_eq!(lengths(0, Some(5)), [0]);
+        assert_eq!(lengths(9, None), [9]);
+        assert_eq!(lengths(9, Some(0)), [9]);
+        assert_eq!(lengths(9, Some(20)), [9]);
+        assert_eq!(lengths(9, Some(3)), [3, 3, 3]);
+        assert_eq!(lengths(10, Some(4)), [4, 4, 2]);
     }
 
     #[test]

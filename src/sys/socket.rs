@@ -83,6 +83,23 @@ impl UdpSocket {
         if rc < 0 { 0 } else { info[DROPS] }
     }
 
+    /// Has runs of datagrams handed over merged from here on (`UDP_GRO`, Linux 5.0).
+    pub fn merge_runs(&self) -> io::Result<()> {
+        set(self.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1)
+    }
+
+    /// Whether [`merge_runs`](Self::merge_runs) was asked for, here or in another process that has this socket.
+    pub fn merges_runs(&self) -> bool {
+        let mut value = 0i32;
+        let mut len = std::mem::size_of_val(&value) as libc::socklen_t;
+        let pointer = (&raw mut value).cast();
+        let fd = self.socket.as_raw_fd();
+        // SAFETY: the kernel writes at most `len` bytes to `value`, which lives through the call.
+        let rc =
+            unsafe { libc::getsockopt(fd, libc::SOL_UDP, libc::UDP_GRO, pointer, &raw mut len) };
+        rc == 0 && value != 0
+    }
+
     /// Whether others may bind its address beside it (SO_REUSEPORT).
     pub fn is_shared(&self) -> io::Result<bool> {
         self.socket.reuse_port()

@@ -21,6 +21,7 @@ pub use successor::{SeedLane, Taking, lanes};
 
 use crate::io::outbox::Chain;
 use crate::io::ports::{PortLease, PortPool};
+use crate::io::runs::Runs;
 use crate::io::token::Token;
 use crate::io::worker::Worker;
 use crate::sys::epoll::Interest;
@@ -220,7 +221,11 @@ impl Worker {
             .epoll
             .add(listener.socket.as_fd(), token, Interest::Read)
         {
-            Ok(()) => listener.is_read = true,
+            Ok(()) => {
+                // The other process may have had runs merged meanwhile.
+                listener.runs = Runs::of(&listener.socket);
+                listener.is_read = true;
+            }
             Err(error) => tracing::error!(%error, "cannot watch a listener"),
         }
     }

@@ -4,8 +4,10 @@ use super::client::{Client, binding_request, channel_data, data_indication};
 use super::{serve, settings, turn_settings, until};
 use crate::io::{BindError, Media, Settings};
 use crate::sys::rng::SystemRng;
+use crate::sys::send::{Datagram, SendCounts, Sender};
 use crate::turn;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 #[test]
@@ -98,6 +100,72 @@ fn a_channel_carries_payload_of_any_length_both_ways() {
             assert!(received == expected, "{len} to the client");
         }
     }
+}
+
+/// Runs of one length, as video has: once they are seen again and again, the kernel hands them over merged, and each
+/// datagram arrives as it was sent.
+#[test]
+fn runs_that_are_received_merged_leave_as_the_datagrams_they_were() {
+    const RUN: usize = 20;
+    for listen in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
+        let server = serve(Settings {
+            udp: vec![listen.parse().expect("valid")],
+            ..settings()
+        });
+        let mut asked = server.udp[0];
+        if asked.ip().is_unspecified() {
+            asked.set_ip("127.0.0.1".parse().expect("valid"));
+        }
+        let any = SocketAddr::new(asked.ip(), 0).to_string();
+        let mut client = Client::udp(&any, asked);
+        let peer = socket(&any);
+        let peer_addr = peer.local_addr().expect("bound");
+        let family = if asked.is_ipv4() { 1 } else { 2 };
+        let relayed = client.allocate(&[(0x0017, &[family, 0, 0, 0])]);
+        let relayed = relayed.expect("allocated");
+        client.bind_channel(0x4001, peer_addr).expect("bound");
+        let mut runs = Sender::new();
+        let mut number = 0u32;
+        let merged = |kind: &str| {
+            server.metric(&format!(
+                "relayd_media_merged_datagrams_total{{socket=\"{kind}\"}}"
+            ))
+        };
+        while merged("listener") == 0 || merged("relay") == 0 {
+            assert!(number < 100_000, "runs are never merged");
+            // What is longer than a slot is no longer in the reach of an interface, but of loopback.
+            let len = [1200, 172, 5000][number as usize / RUN % 3];
+            let payloads: Vec<Vec<u8>> = (0..RUN as u32)
+                .map(|at| [(number + at).to_be_bytes().to_vec(), vec![7; len - 4]].concat())
+                .collect();
+            number += RUN as u32;
+            let framed: Vec<_> = payloads
+                .iter()
+                .map(|payload| channel_data(0x4001, payload))
+                .collect();
+            send_run(&mut runs, &client.link, asked, &framed);
+            send_run(&mut runs, &peer, relayed, &payloads);
+            for (payload, framed) in payloads.iter().zip(&framed) {
+                let mut buffer = vec![0; 65536];
+                let (got, from) = peer.recv_from(&mut buffer).expect("relayed");
+                assert_eq!(from, relayed);
+                assert!(buffer[..got] == payload[..], "to the peer");
+                let received = client.receive().expect("relayed");
+                assert!(received == *framed, "to the client");
+            }
+        }
+    }
+}
+
+fn send_run(sender: &mut Sender, socket: &UdpSocket, to: SocketAddr, run: &[Vec<u8>]) {
+    let datagrams = run.iter().map(|bytes| Datagram {
+        bytes,
+        to,
+        from: None,
+    });
+    let mut counts = SendCounts::default();
+    sender.send(socket.as_fd(), datagrams, &mut counts);
+    assert_eq!(counts.sent, run.len() as u64);
 }
 
 /// Firefox sends all media so.
