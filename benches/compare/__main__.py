@@ -1,9 +1,6 @@
 """Runs relayd and its rivals in alternation and prints one table. Started by compare.sh.
 
-A round measures every server of a row once, one after the other, the first one changing from round to round; what
-is compared is the pair within a round, since a machine's speed drifts. Servers are pinned to core 0, the load to
-core 1. CPU time is the kernel's account of the server's threads. A round in which something else took more than
-OTHER_MAX of a core is thrown away, counted, and played again (twice the rounds at most).
+Servers are pinned to core 0, the load to core 1. CPU time is the kernel's account of the server's threads.
 """
 
 import argparse
@@ -17,9 +14,9 @@ import tempfile
 import judge
 import machine
 import readme
-from account import OTHER_MAX, run_load
+from play import Play
 from rows import ROWS
-from servers import Bench, Missing
+from servers import Bench
 
 EXIT_MISSED = 1
 
@@ -84,66 +81,6 @@ def measure(args):
     return kept
 
 
-class Play:
-    """All rounds of one row."""
-
-    def __init__(self, row, bench, args):
-        self.row, self.bench, self.args = row, bench, args
-        self.origin = None
-        self.running = {}
-        self.gone = {}
-        self.faults = []
-        self.results = {name: [] for name in row.servers}
-
-    def run(self):
-        wanted, played, discarded = self.args.rounds * self.row.times, 0, 0
-        try:
-            self.origin = self.bench.origin() if self.row.is_proxy() else None
-            while "relayd" not in self.gone and len(self.results["relayd"]) < wanted and played < 2 * wanted:
-                other = self.round(played)
-                played += 1
-                noisy = other > OTHER_MAX
-                discarded += noisy and not self.args.noisy
-                said = f", thrown away: others took {other:.2f} of a core" if noisy else ""
-                print(f"{self.row.name}: round {played}{said}", file=sys.stderr)
-        finally:
-            for one in [*self.running.values(), *([self.origin] if self.origin else [])]:
-                one.stop()
-        return {"discarded": discarded, "rounds": self.results, "faults": self.faults, "gone": self.gone}
-
-    def round(self, number):
-        """One run of each server; returns how much of a core others took, at most."""
-        names = [name for name in self.row.servers if name not in self.gone]
-        first = number % len(names)
-        outputs, most = {}, 0.0
-        for name in names[first:] + names[:first]:
-            try:
-                outputs[name], other = self.one(name)
-            except RuntimeError as fault:
-                self.gone[name] = str(fault)
-                print(f"{self.row.name}: {name}: {fault}", file=sys.stderr)
-                continue
-            most = max(most, other)
-        counts = most <= OTHER_MAX or self.args.noisy
-        for name, output in outputs.items():
-            # Somebody else on the machine may cost packets, but alters none.
-            self.faults += [[name, fault] for fault in judge.faults(output) if counts or " lost " not in fault]
-            if counts:
-                self.results[name].append(output)
-        return most
-
-    def one(self, name):
-        if name not in self.running:
-            self.running[name] = getattr(self.bench, name)(self.origin.port if self.origin else None)
-        subject = self.running[name]
-        ours = list(self.running.values()) + ([self.origin] if self.origin else [])
-        try:
-            return run_load(self.row.load(subject, self.origin, self.args), ours)
-        finally:
-            if self.row.fresh:
-                self.running.pop(name).stop()
-
-
 def report(kept, args):
     """Prints the table and what is missed; returns the exit status."""
     found, missed, faults, absent = [], [], [], []
@@ -162,6 +99,9 @@ def report(kept, args):
     print(judge.table(found))
     thrown = {name: row["discarded"] for name, row in kept["rows"].items() if row["discarded"]}
     print(f"\nnoisy rounds thrown away: {sum(thrown.values())} {thrown or ''}".rstrip())
+    stalled = {f"{name}: {rival}": times for name, row in kept["rows"].items() for rival, times in row.get("stalled", {}).items()}
+    if stalled:
+        print(f"runs in which a rival stalled, played again: {stalled}")
     for title, entries in (("could not be measured", absent), ("packets or answers not as they must be", faults), ("budgets missed", missed)):
         if entries:
             print(f"\n{title}:")

@@ -1,8 +1,11 @@
 """What the comparison promises, without a server: python3 -m unittest discover -s benches/compare."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
+import types
 import unittest
 import xml.dom.minidom
 
@@ -11,6 +14,7 @@ sys.path.insert(0, "benches/compare")
 
 import account
 import judge
+import play
 import plot
 import readme
 from rows import ROWS, Absolute, Figure, Ratio, Row, dig
@@ -22,6 +26,51 @@ SMALL = Row("small", "size", ("relayd", "coturn"), None, [Figure("bytes", dig("b
 
 def rounds(key, ours, theirs):
     return {"relayd": [{key: value} for value in ours], "coturn": [{key: value} for value in theirs]}
+
+
+class Playing(unittest.TestCase):
+    def played(self, name, stalls):
+        """Two rounds in which `name` stalls so often first."""
+        row = Row("speed", "speed", ("relayd", "coturn"), None, [])
+        made = []
+
+        class Fake:
+            port = 1
+
+            def stop(self):
+                pass
+
+        class Rivals:
+            def __getattr__(self, kind):
+                return lambda _: made.append(kind) or Fake()
+
+        class Played(play.Play):
+            def one(self, kind):
+                nonlocal stalls
+                self.running.setdefault(kind, None) or self.running.update({kind: getattr(self.bench, kind)(None)})
+                if kind == name and stalls > 0:
+                    stalls -= 1
+                    raise account.Stalled("the load did not end")
+                return {}, 0.0
+
+        args = types.SimpleNamespace(rounds=2, noisy=False)
+        with contextlib.redirect_stderr(io.StringIO()):
+            return Played(row, Rivals(), args).run(), made
+
+    def test_a_rival_that_stalls_gets_a_new_process_and_the_run_again(self):
+        kept, made = self.played("coturn", 2)
+        self.assertEqual((kept["stalled"], kept["gone"]), ({"coturn": 2}, {}))
+        self.assertEqual(len(kept["rounds"]["coturn"]), 2)
+        self.assertEqual(made.count("coturn"), 3)
+
+    def test_a_rival_that_always_stalls_is_given_up_and_the_others_are_not(self):
+        kept, _ = self.played("coturn", 1000)
+        self.assertEqual(list(kept["gone"]), ["coturn"])
+        self.assertEqual(len(kept["rounds"]["relayd"]), 2)
+
+    def test_relayd_may_not_stall(self):
+        kept, _ = self.played("relayd", 1)
+        self.assertEqual(list(kept["gone"]), ["relayd"])
 
 
 class Judging(unittest.TestCase):
