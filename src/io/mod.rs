@@ -28,6 +28,7 @@ mod relay;
 mod runs;
 mod stream;
 mod streams;
+mod tick;
 mod token;
 mod traced;
 mod worker;

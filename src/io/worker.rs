@@ -17,6 +17,7 @@ use crate::io::pace::{Pace, Reads};
 use crate::io::relay::{RelayShared, RelaySockets};
 use crate::io::stream::{READ_LEN, StreamEnd};
 use crate::io::streams::Streams;
+use crate::io::tick::Tick;
 use crate::io::token::{Link, Token};
 use crate::io::traced;
 use crate::quality::Side;
@@ -107,6 +108,7 @@ pub struct Worker {
     pub(super) inboxes: Arc<[Arc<Inbox>]>,
     pub(super) crossing: Crossing,
     pace: Pace,
+    tick: Tick,
     /// This round has few reports.
     is_quiet: bool,
     /// Packets had time to gather before this round.
@@ -161,6 +163,7 @@ impl Worker {
             crossing: Crossing::new(seed.index, seed.crossings),
             inboxes: seed.inboxes,
             pace: Pace::new(now.instant(), Duration::MAX),
+            tick: Tick::new(now.instant()),
             is_quiet: true,
             has_rested: false,
             full_calls: 0,
@@ -213,6 +216,7 @@ impl Worker {
             self.run_errand();
             self.flush();
             self.publish_in_time(fired || !events.is_empty());
+            self.tick.keep_on(self.now.instant());
             let rest = self.rest();
             self.has_rested = rest.is_some();
             if let Some(rest) = rest {
