@@ -18,6 +18,10 @@ use std::os::fd::AsFd;
 /// Calls for one listener in its turn; what is left is reported again.
 const LISTENER_READS: usize = 4;
 
+/// Datagrams that are sent before more are read, though the round goes on: later they would have left the cache, and
+/// whoever answers them would have waited for the whole round.
+const GATHER_MAX: usize = 64;
+
 /// Entries taken from one error queue in its turn.
 const ERRORS_MAX: usize = 16;
 
@@ -264,9 +268,11 @@ impl Worker {
         }
     }
 
-    /// Makes the arena hold `len` more bytes, by sending what lies there.
+    /// Makes the arena hold `len` more bytes, by sending what lies there, if that is needed or much has gathered.
     pub(super) fn make_room(&mut self, len: usize) {
-        if self.arena.free() < len {
+        // What goes to streams gathers as long as it can: a write to one costs the same for one frame and for several.
+        let is_much = self.outbox.len() >= GATHER_MAX && self.streams.is_empty();
+        if is_much || self.arena.free() < len {
             self.flush();
         }
     }

@@ -206,6 +206,11 @@ impl Outbox {
         chain.tail = index;
     }
 
+    /// Items that wait.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
     pub fn chain(&self, chain: Chain) -> impl Iterator<Item = &Item> {
         let mut at = chain.head;
         std::iter::from_fn(move || {
