@@ -24,7 +24,8 @@ const RUN_MAX: u8 = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Burst {
     size: u8,
-    /// Calls for one alone in a row, as of the last time that a call for two was in vain.
+    /// Calls for one alone that follow a call for several that was in vain: twice as many each time, half as many after
+    /// a full one.
     run: u8,
     /// What is left of that row.
     left: u8,
@@ -56,6 +57,7 @@ impl Burst {
         if count >= asked {
             self.size = self.size.saturating_mul(2).min(MAX);
             self.run /= 2;
+            self.left = 0;
         } else if count <= 1 {
             self.size = (self.size / 4).max(SEVERAL);
             self.run = (self.run * 2).clamp(1, RUN_MAX);
@@ -127,6 +129,15 @@ mod tests {
         burst.note(64, 1);
         assert_eq!(alone(&mut burst), 1);
         assert_eq!(burst.several(), 16);
+    }
+
+    /// After a rest of the worker a call for several comes out of turn.
+    #[test]
+    fn a_backlog_that_is_found_out_of_turn_ends_the_calls_for_one() {
+        let mut burst = settled(1);
+        assert!(burst.take_alone());
+        burst.note(2, 2);
+        assert!(!burst.take_alone());
     }
 
     /// A call may find nothing: what was reported has been thrown away for its checksum, or was read already.
