@@ -7,11 +7,11 @@
 //! closing a pipe leaves behind, for a few milliseconds. A pipe costs 3 us of CPU.
 //!
 //! Where the kernel does otherwise (callbacks offloaded to other cores, a tick that is never stopped) nothing is gained, and
-//! a thousandth of a core lost. At low rates, and when the worker never sleeps, nothing is done.
+//! a thousandth of a core lost; the same where a worker is too busy to sleep. At low rates nothing is done.
 
 use std::time::{Duration, Instant};
 
-/// How long what one pipe leaves behind lasts, at least: a tick at 250 a second.
+/// A tick at 250 a second. What one pipe leaves behind lasts until the next one or longer.
 const EVERY: Duration = Duration::from_millis(4);
 
 /// Rounds of a worker in that time from which on it pays: each saves some microseconds.
@@ -41,10 +41,11 @@ impl Tick {
 
     fn is_due(&mut self, now: Instant) -> bool {
         self.rounds += 1;
-        if now.saturating_duration_since(self.since) < EVERY {
+        let elapsed = now.saturating_duration_since(self.since);
+        if elapsed < EVERY {
             return false;
         }
-        let is_due = self.rounds >= ROUNDS_MIN;
+        let is_due = elapsed <= EVERY * self.rounds / ROUNDS_MIN;
         *self = Self::new(now);
         is_due
     }
@@ -74,22 +75,8 @@ mod tests {
     fn after_a_pause_it_is_let_go() {
         let start = Instant::now();
         let mut tick = Tick::new(start);
-        (0..5).for_each(|_| assert!(!tick.is_due(start)));
+        (0..100).for_each(|_| assert!(!tick.is_due(start)));
         assert!(!tick.is_due(start + Duration::from_secs(1)));
         assert!(!tick.is_due(start + Duration::from_secs(2)));
-    }
-
-    #[test]
-    fn no_descriptor_stays_open() {
-        let open = || std::fs::read_dir("/proc/self/fd").expect("listed").count();
-        let mut now = Instant::now();
-        let mut tick = Tick::new(now);
-        let before = open();
-        for _ in 0..1000 {
-            now += EVERY / ROUNDS_MIN / 2;
-            tick.keep_on(now);
-        }
-        // Other tests open files of their own meanwhile, but not so many.
-        assert!(open() < before + 50);
     }
 }
