@@ -52,6 +52,7 @@ class Play:
                 outputs[name], other = self.one_that_ends(name)
             except RuntimeError as fault:
                 self.gone[name] = str(fault)
+                self.stop(name)
                 print(f"{self.row.name}: {name}: {fault}", file=sys.stderr)
                 continue
             most = max(most, other)
@@ -73,8 +74,11 @@ class Play:
                     raise
                 self.stalled[name] = self.stalled.get(name, 0) + 1
                 print(f"{self.row.name}: {name}: {fault}; once more", file=sys.stderr)
-                if name in self.running:
-                    self.running.pop(name).stop()
+                self.stop(name)
+
+    def stop(self, name):
+        if name in self.running:
+            self.running.pop(name).stop()
 
     def one(self, name):
         if name not in self.running:
@@ -82,7 +86,7 @@ class Play:
         subject = self.running[name]
         ours = list(self.running.values()) + ([self.origin] if self.origin else [])
         try:
-            return run_load(self.row.load(subject, self.origin, self.args), ours)
+            return run_load(self.row.load(subject, self.origin, self.args), ours, self.args.seconds)
         finally:
             if self.row.fresh:
                 self.running.pop(name).stop()

@@ -32,13 +32,13 @@ class Playing(unittest.TestCase):
     def played(self, name, stalls):
         """Two rounds in which `name` stalls so often first."""
         row = Row("speed", "speed", ("relayd", "coturn"), None, [])
-        made = []
+        made, stopped = [], []
 
         class Fake:
             port = 1
 
             def stop(self):
-                pass
+                stopped.append(self)
 
         class Rivals:
             def __getattr__(self, kind):
@@ -47,7 +47,8 @@ class Playing(unittest.TestCase):
         class Played(play.Play):
             def one(self, kind):
                 nonlocal stalls
-                self.running.setdefault(kind, None) or self.running.update({kind: getattr(self.bench, kind)(None)})
+                if kind not in self.running:
+                    self.running[kind] = getattr(self.bench, kind)(None)
                 if kind == name and stalls > 0:
                     stalls -= 1
                     raise account.Stalled("the load did not end")
@@ -55,7 +56,9 @@ class Playing(unittest.TestCase):
 
         args = types.SimpleNamespace(rounds=2, noisy=False)
         with contextlib.redirect_stderr(io.StringIO()):
-            return Played(row, Rivals(), args).run(), made
+            kept = Played(row, Rivals(), args).run()
+        self.assertEqual(len(set(stopped)), len(made), "every process is stopped")
+        return kept, made
 
     def test_a_rival_that_stalls_gets_a_new_process_and_the_run_again(self):
         kept, made = self.played("coturn", 2)
@@ -146,7 +149,7 @@ class Accounts(unittest.TestCase):
         """A process that is neither the load nor a server is what a round is thrown away for."""
         other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
         try:
-            _, taken = account.run_load([sys.executable, "-c", "import time; time.sleep(1); print('{}')"], [])
+            _, taken = account.run_load([sys.executable, "-c", "import time; time.sleep(1); print('{}')"], [], 1)
         finally:
             other.kill()
             other.wait(10)
