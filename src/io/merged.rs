@@ -12,8 +12,11 @@ use crate::turn::RelayId;
 use std::ops::Range;
 use std::os::fd::AsFd;
 
-/// Messages asked for at once, each of up to 64 KiB.
-const MESSAGES_MAX: usize = 16;
+/// Messages asked for at once, each of up to 64 KiB, and of 64 datagrams or, from this machine, more.
+const MESSAGES_MAX: usize = 8;
+
+/// After so many datagrams a listener's turn is over.
+const PARTS_MAX: usize = 256;
 
 impl Worker {
     /// False when nothing is left to be read.
@@ -34,10 +37,12 @@ impl Worker {
         if self.handover.is_some() {
             self.read_lanes();
         }
+        let mut parts = 0;
         for at in 0..count {
             let Some(received) = self.receiver.get(at) else {
                 continue;
             };
+            parts += received.parts().len();
             self.note_listener_overflow(index, &received);
             count_parts(&mut self.counts.listeners, &received);
             let server_ip = received.local_ip.unwrap_or(bound.ip());
@@ -46,7 +51,7 @@ impl Worker {
                 self.handle_client_datagram(index, bound, server_ip, received.from, payload);
             }
         }
-        count >= asked && !is_alone
+        count >= asked && !is_alone && parts < PARTS_MAX
     }
 
     pub(super) fn receive_merged_from_peers(&mut self, relay: RelayId) {

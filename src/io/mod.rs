@@ -1,7 +1,7 @@
 //! Drivers of the TURN core: one worker thread per core with its own UDP listeners, relay sockets and streams.
 //!
 //! `media` is the face to the rest of relayd; `worker` is the loop. Between a packet in and a packet out there
-//! is no lock and no allocation, and no copy of a payload unless it came in a merged run. What the workers share
+//! is no lock and no allocation, and no copy of a payload that neither came in a merged run nor crosses to another worker. What the workers share
 //! (`ports`, `inbox`) is cold.
 
 mod arena;

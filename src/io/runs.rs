@@ -2,7 +2,8 @@
 //!
 //! The kernel can hand such a run over as one message (`UDP_GRO`), which costs little more to receive than one datagram.
 //! A socket that has it on needs the longer receive call for every message, so it is turned on where runs of three and
-//! more have been seen again and again, and for good: a run that is merged already could not be told apart without it.
+//! more have been seen again and again. It stays on: what was merged before it is turned off would arrive after that, as
+//! one long datagram, without the length of its parts.
 
 use crate::sys::socket::UdpSocket;
 use std::net::SocketAddr;
@@ -26,8 +27,9 @@ pub struct Runs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Watched,
+    /// The kernel may merge, so the socket is read as if it did.
     Merged,
-    /// The kernel is older than Linux 5.0.
+    /// The kernel does not know how (before Linux 5.0).
     Refused,
 }
 
@@ -38,14 +40,25 @@ impl Runs {
         state: State::Watched,
     };
 
-    /// Of a socket that another process has read before.
+    /// Of a socket that another process has read before. A kernel that does not tell may merge.
     pub fn of(socket: &UdpSocket) -> Self {
-        let state = if socket.merges_runs() {
-            State::Merged
-        } else {
-            State::Watched
+        let state = match socket.merges_runs() {
+            Ok(false) => State::Watched,
+            Ok(true) | Err(_) => State::Merged,
         };
         Self { score: 0, state }
+    }
+
+    /// Of a socket that another process has too, so that either may come to read what the other has had merged: both
+    /// read it so from the moment on that they share it.
+    pub fn of_shared(socket: &UdpSocket) -> Self {
+        if let Err(error) = socket.merge_runs() {
+            tracing::debug!(%error, "the kernel does not merge datagrams");
+        }
+        Self {
+            score: 0,
+            state: State::Merged,
+        }
     }
 
     /// The socket must be read by [`Receiver::receive_merged`](crate::sys::recv::Receiver::receive_merged).
@@ -108,6 +121,7 @@ mod tests {
     fn runs_seen_again_and_again_are_merged_from_then_on() {
         let socket = socket();
         let mut runs = Runs::of(&socket);
+        assert!(!runs.are_merged());
         let runs_of_four = tally(&[1, 1, 1, 1, 2, 2, 2, 2]);
         for _ in 1..SCORE / RUNS_WEIGH {
             runs.note(&runs_of_four, &socket);
@@ -116,6 +130,13 @@ mod tests {
         runs.note(&runs_of_four, &socket);
         assert!(runs.are_merged());
         assert!(Runs::of(&socket).are_merged(), "the socket knows");
+    }
+
+    #[test]
+    fn a_socket_that_two_processes_have_is_read_as_merged_from_the_start() {
+        let socket = socket();
+        assert!(Runs::of_shared(&socket).are_merged());
+        assert!(Runs::of(&socket).are_merged());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::io::metrics::{IoCounts, WorkerStats};
 use crate::io::outbox::{Item, Outbox, Payload};
 use crate::io::pace::{Pace, Reads};
 use crate::io::relay::{RelayShared, RelaySockets};
+use crate::io::runs::Runs;
 use crate::io::stream::{READ_LEN, StreamEnd};
 use crate::io::streams::Streams;
 use crate::io::tick::Tick;
@@ -306,7 +307,12 @@ impl Worker {
     }
 
     /// The listeners, for another process.
-    fn offer(&self) -> io::Result<Vec<OfferedSocket>> {
+    fn offer(&mut self) -> io::Result<Vec<OfferedSocket>> {
+        for index in 0..self.listeners.len() {
+            if let Some(listener) = self.listeners.get_mut(index) {
+                listener.runs = Runs::of_shared(&listener.socket);
+            }
+        }
         let offer = |(index, listener): (usize, &Listener)| {
             Ok(OfferedSocket {
                 socket: listener.socket.as_fd().try_clone_to_owned()?,

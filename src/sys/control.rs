@@ -11,7 +11,7 @@ const ALIGN: usize = mem::align_of::<libc::cmsghdr>();
 const LEVEL_AT: usize = mem::offset_of!(libc::cmsghdr, cmsg_level);
 const TYPE_AT: usize = mem::offset_of!(libc::cmsghdr, cmsg_type);
 
-/// Enough for packet information of either family and a drop count or segment size, in bytes.
+/// Enough for packet information of either family, a drop count and a segment size, in bytes.
 pub(super) const LEN_MAX: usize = 128;
 
 /// A control buffer, aligned as the kernel wants it.

@@ -87,7 +87,7 @@ pub struct Receiver {
     vectors: Box<[[libc::iovec; 2]; BATCH_MAX]>,
     names: Box<[Name; BATCH_MAX]>,
     controls: Box<[Control; BATCH_MAX]>,
-    /// Touched only by long datagrams, so it stays unbacked by memory until then.
+    /// Touched only by long datagrams and by merged runs, so it stays unbacked by memory until then.
     spill: Vec<u8>,
 }
 
@@ -140,7 +140,8 @@ impl Receiver {
             header.msg_controllen = control::LEN_MAX as _;
             count += 1;
         }
-        // SAFETY: `count` headers are set up; slots are borrowed until the end, and do not overlap.
+        // SAFETY: `count` headers are set up, with true lengths; slots are borrowed through the call, names, controls and
+        // spills are arrays of `self`; none of them overlap.
         unsafe { self.call(socket, count) }
     }
 
@@ -161,7 +162,8 @@ impl Receiver {
             header.msg_control = self.controls[at].as_mut_ptr();
             header.msg_controllen = control::LEN_MAX as _;
         }
-        // SAFETY: `count` headers are set up, with buffers of `self` that do not overlap.
+        // SAFETY: `count` headers are set up, with true lengths; buffers, names and controls are parts of `self` and do not
+        // overlap.
         unsafe { self.call(socket, count) }
     }
 
@@ -345,9 +347,9 @@ mod tests {
         for ip in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
             let bind = |purpose| UdpSocket::bind(ip.parse().expect("valid"), purpose);
             let receiver = bind(Purpose::Listener).expect("bound");
-            assert!(!receiver.merges_runs());
+            assert_eq!(receiver.merges_runs().ok(), Some(false));
             receiver.merge_runs().expect("Linux 5.0");
-            assert!(receiver.merges_runs());
+            assert_eq!(receiver.merges_runs().ok(), Some(true));
             let sender = UdpSocket::bind(ip.parse().expect("valid"), Purpose::Relay);
             let sender = sender.expect("bound");
             let to = match receiver.addr() {

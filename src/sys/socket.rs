@@ -89,7 +89,9 @@ impl UdpSocket {
     }
 
     /// Whether [`merge_runs`](Self::merge_runs) was asked for, here or in another process that has this socket.
-    pub fn merges_runs(&self) -> bool {
+    ///
+    /// An error where the kernel does not tell: before Linux 5.12 and in some later 5.x.
+    pub fn merges_runs(&self) -> io::Result<bool> {
         let mut value = 0i32;
         let mut len = std::mem::size_of_val(&value) as libc::socklen_t;
         let pointer = (&raw mut value).cast();
@@ -97,7 +99,16 @@ impl UdpSocket {
         // SAFETY: the kernel writes at most `len` bytes to `value`, which lives through the call.
         let rc =
             unsafe { libc::getsockopt(fd, libc::SOL_UDP, libc::UDP_GRO, pointer, &raw mut len) };
-        rc == 0 && value != 0
+        if rc < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(value != 0)
+    }
+
+    /// Has what is sent cut into datagrams of `bytes` (`UDP_SEGMENT`): as runs from another machine arrive.
+    #[cfg(test)]
+    pub fn cut_what_is_sent(fd: BorrowedFd<'_>, bytes: u16) -> io::Result<()> {
+        set(fd, libc::SOL_UDP, libc::UDP_SEGMENT, i32::from(bytes))
     }
 
     /// Whether others may bind its address beside it (SO_REUSEPORT).

@@ -27,8 +27,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 /// Set for the child: the version of what follows on its standard input.
 pub const VARIABLE: &str = "RELAYD_UPGRADE";
 
-/// Raised with every change to the messages here and to those of `io::handover`.
-const PROTOCOL: u32 = 1;
+/// Raised with every change to the messages here and to those of `io::handover`, and with every option that may stay on
+/// at a socket and wants to be known by who reads it: 2 knows `UDP_GRO`.
+const PROTOCOL: u32 = 2;
 
 /// What the two processes say, in this order; JSON, with descriptors beside it.
 #[derive(Serialize, Deserialize)]

@@ -222,8 +222,7 @@ impl Worker {
             .add(listener.socket.as_fd(), token, Interest::Read)
         {
             Ok(()) => {
-                // The other process may have had runs merged meanwhile.
-                listener.runs = Runs::of(&listener.socket);
+                listener.runs = Runs::of_shared(&listener.socket);
                 listener.is_read = true;
             }
             Err(error) => tracing::error!(%error, "cannot watch a listener"),
