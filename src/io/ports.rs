@@ -2,7 +2,8 @@
 //!
 //! A free list is shuffled once and then a queue: a port that is given back waits behind all others, so late
 //! packets of an ended call do not reach the next one. A `PortLease` gives its port back when it is dropped,
-//! on every path.
+//! on every path. One that another process has bound goes back to a random place: at the end such ports would gather
+//! side by side, and whoever met them would try all of them in a row.
 //! The same port may be in use on different addresses at once.
 
 use crate::entropy::Entropy;
@@ -40,17 +41,24 @@ pub struct PortLease {
     addr: SocketAddr,
     /// It counts against the pool's maximum: a descriptor of this process goes with it.
     counted: bool,
+    /// It could not be bound.
+    unusable: bool,
 }
 
 impl PortLease {
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
+
+    /// Gives the port back, which could not be bound now.
+    pub fn give_back_unusable(mut self) {
+        self.unusable = true;
+    }
 }
 
 impl Drop for PortLease {
     fn drop(&mut self) {
-        self.pool.give_back(self.addr, self.counted);
+        self.pool.give_back(self);
     }
 }
 
@@ -155,11 +163,20 @@ impl PortPool {
             .then(|| addr.port() - self.first)
     }
 
-    fn give_back(&self, addr: SocketAddr, counted: bool) {
-        let index = addr.port() - self.first;
+    fn give_back(&self, lease: &PortLease) {
+        let index = lease.addr.port() - self.first;
         let mut state = lock(&self.state);
-        state.leases -= usize::from(counted);
-        self.list(&mut state, addr.ip()).give_back(index);
+        state.leases -= usize::from(lease.counted);
+        let mut random = [0; 8];
+        if lease.unusable {
+            state.entropy.fill(&mut random);
+        }
+        let list = self.list(&mut state, lease.addr.ip());
+        if lease.unusable {
+            list.give_back_anywhere(index, u64::from_ne_bytes(random));
+        } else {
+            list.give_back(index);
+        }
     }
 
     fn lease(self: &Arc<Self>, ip: IpAddr, index: u16) -> PortLease {
@@ -167,6 +184,7 @@ impl PortPool {
             pool: Arc::clone(self),
             addr: SocketAddr::new(ip, self.port(index)),
             counted: true,
+            unusable: false,
         }
     }
 
@@ -259,13 +277,25 @@ impl FreeList {
     }
 
     fn give_back(&mut self, index: u16) {
+        self.give_back_before(index, self.sentinel);
+    }
+
+    /// In front of a free one that `random` names; at the end, if it names none in a few draws.
+    fn give_back_anywhere(&mut self, index: u16, random: u64) {
+        let draws = (0..4).map(|at| (random >> (16 * at)) as u16);
+        let named = draws.map(|draw| (u32::from(draw) % self.sentinel) as u16);
+        let before = named.into_iter().find(|other| self.is_free(*other));
+        self.give_back_before(index, before.map_or(self.sentinel, u32::from));
+    }
+
+    fn give_back_before(&mut self, index: u16, next: u32) {
         debug_assert!(!self.is_free(index));
-        let (index, sentinel) = (u32::from(index), self.sentinel);
-        let last = self.previous[sentinel as usize];
-        self.next[last as usize] = index;
-        self.previous[index as usize] = last;
-        self.next[index as usize] = sentinel;
-        self.previous[sentinel as usize] = index;
+        let index = u32::from(index);
+        let previous = self.previous[next as usize];
+        self.next[previous as usize] = index;
+        self.previous[index as usize] = previous;
+        self.next[index as usize] = next;
+        self.previous[next as usize] = index;
         self.taken -= 1;
     }
 }

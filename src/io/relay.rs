@@ -6,7 +6,7 @@ use crate::addr::RelayedAddr;
 use crate::io::burst::Burst;
 use crate::io::local::{LocalRelays, Owner};
 use crate::io::outbox::Chain;
-use crate::io::ports::{Held, PortPool, Reservations};
+use crate::io::ports::{Held, PortLease, PortPool, Reservations};
 use crate::io::runs::{Runs, Tally};
 use crate::io::token::Token;
 use crate::sys::epoll::{Epoll, Interest};
@@ -180,32 +180,29 @@ fn obtain<S>(
         PortWish::Reserved(token) => reservations
             .claim(token, now)
             .ok_or(BindError::UnknownToken),
-        PortWish::Any => first_that_binds(|| {
-            let lease = ports.any(ip)?;
-            Some(bind(lease.addr()).map(|socket| Held { socket, lease }))
-        }),
-        PortWish::Even => first_that_binds(|| {
-            let lease = ports.even(ip)?;
-            Some(bind(lease.addr()).map(|socket| Held { socket, lease }))
-        }),
+        PortWish::Any => first_that_binds(|| Some(bound(ports.any(ip)?, &mut bind))),
+        PortWish::Even => first_that_binds(|| Some(bound(ports.even(ip)?, &mut bind))),
         PortWish::EvenAndNext { token, expires_at } => {
             let (even, next) = first_that_binds(|| {
                 let (even, next) = ports.pair(ip)?;
-                let both = bind(even.addr()).and_then(|first| Ok((first, bind(next.addr())?)));
-                Some(both.map(|(first, second)| {
-                    let even = Held {
-                        socket: first,
-                        lease: even,
-                    };
-                    let next = Held {
-                        socket: second,
-                        lease: next,
-                    };
-                    (even, next)
-                }))
+                let even = bound(even, &mut bind);
+                Some(even.and_then(|even| Ok((even, bound(next, &mut bind)?))))
             })?;
             reservations.keep(token, next, expires_at);
             Ok(even)
+        }
+    }
+}
+
+fn bound<S>(
+    lease: PortLease,
+    bind: &mut impl FnMut(SocketAddr) -> io::Result<S>,
+) -> io::Result<Held<S>> {
+    match bind(lease.addr()) {
+        Ok(socket) => Ok(Held { socket, lease }),
+        Err(error) => {
+            lease.give_back_unusable();
+            Err(error)
         }
     }
 }
@@ -275,6 +272,28 @@ mod tests {
         sockets
             .bind(request(ip, PortWish::Any))
             .expect("bound again");
+    }
+
+    /// A tenth of the range is another process's: as long as others are free, an Allocate finds one, however often the
+    /// whole range has been given out and come back.
+    #[test]
+    fn ports_of_other_processes_do_not_gather() {
+        let ip = parsed("127.0.0.1");
+        let ports = PortPool::new((50_000, 51_999), usize::MAX, Box::new(SystemRng));
+        let kept = Reservations::default();
+        let now = Instant::now();
+        let mut bind = |addr: SocketAddr| match addr.port() {
+            50_500..50_700 => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
+            _ => Ok(()),
+        };
+        for round in 0..30 {
+            let held: Vec<_> = (0..1500)
+                .map(|_| obtain(&ports, &kept, request(ip, PortWish::Any), now, &mut bind))
+                .collect();
+            let failed = held.iter().filter(|held| held.is_err()).count();
+            assert_eq!(failed, 0, "round {round}");
+        }
+        assert_eq!(ports.free_count(ip), 2000);
     }
 
     #[test]
