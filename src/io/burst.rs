@@ -54,10 +54,10 @@ impl Burst {
     /// after a full read, half after one that brought less than half, and one alone for a while after one that brought
     /// no more than that.
     pub fn note(&mut self, asked: usize, count: usize) {
+        self.left = 0;
         if count >= asked {
             self.size = self.size.saturating_mul(2).min(MAX);
             self.run /= 2;
-            self.left = 0;
         } else if count <= 1 {
             self.size = (self.size / 4).max(SEVERAL);
             self.run = (self.run * 2).clamp(1, RUN_MAX);
