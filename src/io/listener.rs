@@ -70,9 +70,12 @@ pub fn bind(
     let mut bound = Vec::with_capacity(wanted.len());
     let mut smallest = usize::MAX;
     for wanted in wanted {
-        let sockets = match inherited.take(inherit::Purpose::Udp, wanted.address) {
-            given if given.is_empty() => bind_shared(wanted, workers, 0)?,
-            given => take_over(wanted, given, workers)?,
+        let given = inherited.take(inherit::Purpose::Udp, wanted.address);
+        let is_new = given.is_empty();
+        let sockets = if is_new {
+            bind_shared(wanted, workers, 0)?
+        } else {
+            take_over(wanted, given, workers)?
         };
         bound.extend(sockets.first().map(|(socket, _)| socket.addr()));
         for (index, (socket, former)) in sockets.into_iter().enumerate() {
@@ -87,7 +90,11 @@ pub fn bind(
             all[worker_of(index, former, workers)].push(Listener {
                 is_wildcard: real.ip().is_unspecified(),
                 overflow: socket.overflow(),
-                runs: Runs::of(&socket),
+                runs: if is_new {
+                    Runs::START
+                } else {
+                    Runs::of(&socket)
+                },
                 socket,
                 is_read: former.is_none(),
                 former,

@@ -1,8 +1,8 @@
 //! Drivers of the TURN core: one worker thread per core with its own UDP listeners, relay sockets and streams.
 //!
 //! `media` is the face to the rest of relayd; `worker` is the loop. Between a packet in and a packet out there
-//! is no lock and no allocation, and no copy of a payload that neither came in a merged run nor crosses to another worker. What the workers share
-//! (`ports`, `inbox`) is cold.
+//! is no lock and no allocation; a payload is copied only if it came in a merged run (`merged`) or crosses to another
+//! worker (`crossing`). What the workers share (`ports`, `inbox`) is cold.
 
 mod arena;
 mod burst;
